@@ -1,0 +1,158 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"ecr-refresher/internal/ecs"
+	"ecr-refresher/internal/refresh"
+	"ecr-refresher/internal/registry"
+	"ecr-refresher/internal/token"
+	"ecr-refresher/internal/writer"
+)
+
+// surroundings is what the process finds out about where it runs.
+type surroundings struct {
+	task   ecs.Task // zero outside ECS
+	region string
+}
+
+// discover asks ECS who this task is and decides the region: flag > AWS_REGION > AWS_DEFAULT_REGION > task ARN. Where a
+// registry has to be derived from the answer it waits for one until ctx ends; else a short silence is accepted.
+func discover(ctx context.Context, inv invocation, set settings, log *zap.Logger) (surroundings, error) {
+	s := surroundings{region: cmp.Or(set.region, inv.getenv("AWS_REGION"), inv.getenv("AWS_DEFAULT_REGION"))}
+	uri := inv.getenv(metadataVariable)
+	needed := needsTask(set.registries)
+	if uri == "" {
+		if needed {
+			return s, fmt.Errorf("%s is not set: outside ECS no registry can be derived; name one with --registry ACCOUNT.dkr.ecr.REGION.amazonaws.com", metadataVariable)
+		}
+		return s, nil
+	}
+	if !needed {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+	}
+	task, err := ecs.Client{URI: uri}.WaitTask(ctx, func(err error, in time.Duration) {
+		log.Warn("task metadata not available yet", zap.Error(err), zap.Duration("retry_in", in))
+	})
+	if err != nil && needed {
+		return s, err
+	}
+	if err != nil {
+		log.Warn("task metadata not available: going on without", zap.Error(err))
+		return s, nil
+	}
+	s.task, s.region = task, cmp.Or(s.region, task.Region)
+	return s, nil
+}
+
+const metadataVariable = "ECS_CONTAINER_METADATA_URI_V4"
+
+// needsTask reports whether a registry can only be known from the task metadata.
+func needsTask(specs []registry.Spec) bool {
+	for _, s := range specs {
+		if s.Host.Name == "" {
+			return true
+		}
+	}
+	return len(specs) == 0
+}
+
+// resolve completes the registries: none given is the task's own.
+func resolve(set settings, s surroundings) ([]registry.Spec, error) {
+	specs := set.registries
+	if len(specs) == 0 {
+		specs = []registry.Spec{{Name: registry.DefaultName}}
+	}
+	resolved := make([]registry.Spec, len(specs))
+	var errs []error
+	for i, spec := range specs {
+		var err error
+		if resolved[i], err = spec.Resolve(s.task.Account, s.region); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return resolved, registry.CheckSpecs(resolved) // "default" may turn out to be a registry that is named too
+}
+
+// assembly is the loop with everything that it needs.
+type assembly struct {
+	loop  *refresh.Loop
+	names []string // of the registries, as configured
+	paths []string // of the outputs
+	task  ecs.Task
+}
+
+// assemble builds the loop of a command. Nothing runs yet. An error is a wrong setting.
+func assemble(ctx context.Context, inv invocation, set settings, log *zap.Logger, adjust func(*refresh.Config)) (assembly, error) {
+	around, err := discover(ctx, inv, set, log)
+	if err != nil {
+		return assembly{}, err
+	}
+	specs, err := resolve(set, around)
+	if err != nil {
+		return assembly{}, err
+	}
+	opts := token.Options{
+		Version: buildInfo().version, Region: cmp.Or(around.region, specs[0].Host.Region), AllowInstanceRole: set.allowInstanceRole,
+		Timeout: set.timeout, MaxConns: set.parallel,
+	}
+	if around.task.ID != "" {
+		opts.SessionName = "ecr-refresher-" + around.task.ID
+	}
+	client, err := token.New(ctx, opts)
+	if err != nil {
+		return assembly{}, err
+	}
+	a := assembly{task: around.task}
+	var hosts []string
+	var errs []error
+	for _, s := range specs {
+		if err := client.Check(token.ScopeOf(s)); err != nil {
+			errs = append(errs, fmt.Errorf("registry %s: %w", s.Name, err))
+		}
+		a.names = append(a.names, s.Name)
+		hosts = append(hosts, s.Hosts()...)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return assembly{}, err
+	}
+	cfg := refresh.Config{
+		Registries: specs, Source: client, Policy: set.policy, Timeout: set.timeout, Parallel: set.parallel, Log: log,
+		VerifyHourly: set.verify == verifyHourly,
+	}
+	if set.verify != verifyOff {
+		cfg.Verifier = client
+	}
+	for _, o := range set.outputs {
+		f := writer.New(writer.Options{Path: o.path, Mode: o.mode, Hosts: hosts, Task: around.task.ARN})
+		cfg.Outputs = append(cfg.Outputs, refresh.Output{Name: o.path, File: f, Watch: f.Watch})
+		a.paths = append(a.paths, o.path)
+	}
+	adjust(&cfg)
+	a.loop = refresh.New(cfg)
+	return a, nil
+}
+
+// warnHidden tells of settings that take the place of the task role in the SDK's order.
+func warnHidden(inv invocation, log *zap.Logger) {
+	if inv.getenv("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") == "" && inv.getenv("AWS_CONTAINER_CREDENTIALS_FULL_URI") == "" {
+		return
+	}
+	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_PROFILE"} {
+		if inv.getenv(name) != "" {
+			log.Warn("the task role is hidden: the AWS SDK prefers what this variable gives", zap.String("variable", name),
+				zap.String("cure", "remove it from the container's environment"))
+		}
+	}
+}

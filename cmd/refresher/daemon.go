@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"ecr-refresher/internal/health"
+	"ecr-refresher/internal/httpd"
+	"ecr-refresher/internal/metrics"
+	"ecr-refresher/internal/refresh"
+)
+
+// daemon is the command run: it keeps the files good until ctx ends.
+func daemon(ctx context.Context, inv invocation, cli parsed) int {
+	set := cli.settings
+	log := newLogger(inv.out, set)
+	defer func() { _ = log.Sync() }()
+	front := &front{}
+	server, err := httpd.Listen(ctx, httpd.Config{Addr: set.listen, Handler: front, ErrorLog: zap.NewStdLog(log)})
+	if err != nil {
+		fmt.Fprintln(inv.err, "refresher:", err)
+		return exitFailed
+	}
+	log.Info("refresher started", zap.String("version", buildInfo().version), zap.String("listen", server.Addr().String()))
+	warnHidden(inv, log)
+
+	silent := make(chan struct{})
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return server.Serve(ctx) })
+	group.Go(func() error {
+		return keep(ctx, inv, set, log, front, func(d time.Duration) {
+			log.Error("the loop hangs: ending, so that the container is restarted", zap.Duration("silent_for", d))
+			close(silent)
+		})
+	})
+	done := make(chan error, 1)
+	go func() { done <- group.Wait() }()
+	select {
+	case err = <-done:
+	case <-silent: // whatever hangs may never end
+		return exitFailed
+	}
+	var wrong *wrongSetting
+	switch {
+	case errors.As(err, &wrong):
+		fmt.Fprintln(inv.err, "refresher:", wrong)
+		return exitUsage
+	case err != nil:
+		log.Error("refresher failed", zap.Error(err))
+		return exitFailed
+	}
+	log.Info("refresher stopped: the files stay")
+	return exitOK
+}
+
+// keep assembles the loop, opens the front door for it, and runs it.
+func keep(ctx context.Context, inv invocation, set settings, log *zap.Logger, front *front, onSilence func(time.Duration)) error {
+	var counted *metrics.Metrics
+	late := &lateObserver{}
+	a, err := assemble(ctx, inv, set, log, func(c *refresh.Config) {
+		c.Observer = late
+		c.OnSilence = onSilence
+	})
+	switch {
+	case ctx.Err() != nil:
+		return nil // asked to stop while it waited for the task metadata
+	case err != nil:
+		return &wrongSetting{err}
+	}
+	t, b := a.task, buildInfo()
+	counted = metrics.New(metrics.Build{Version: b.version, Revision: b.revision, GoVersion: b.goVersion},
+		metrics.Task{ARN: t.ARN, Cluster: t.Cluster, Family: t.Family, Revision: t.Revision, Service: t.ServiceName}, a.names, a.paths)
+	late.Observer = counted
+	mux := http.NewServeMux()
+	health.Routes(mux, a.loop, health.About{Version: b.version, Task: t.ARN})
+	mux.Handle("GET /metrics", counted.Handler(a.loop))
+	front.open(mux)
+	log.Info("keeping logged in", zap.Strings("registries", a.names), zap.Strings("outputs", a.paths), zap.String("task", t.ARN))
+
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return a.loop.Run(ctx) })
+	group.Go(func() error {
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-inv.hup:
+				a.loop.Renew()
+			}
+		}
+	})
+	return group.Wait()
+}
+
+// lateObserver is the loop's observer: which series there are is known only once the registries are.
+type lateObserver struct{ refresh.Observer }
+
+// wrongSetting is a setting that only turned out to be wrong once the surroundings were known.
+type wrongSetting struct{ error }
+
+func (e *wrongSetting) Unwrap() error { return e.error }
+
+// front is the door of the HTTP server: alive from the start, healthy once there is a loop to speak of.
+type front struct{ inner atomic.Pointer[http.ServeMux] }
+
+func (f *front) open(mux *http.ServeMux) { f.inner.Store(mux) }
+
+// ServeHTTP implements http.Handler.
+func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if mux := f.inner.Load(); mux != nil {
+		mux.ServeHTTP(w, r)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if r.URL.Path == "/livez" {
+		fmt.Fprintln(w, "ok")
+		return
+	}
+	w.WriteHeader(http.StatusServiceUnavailable)
+	fmt.Fprintln(w, "starting: waiting for the task metadata of ECS")
+}

@@ -1,0 +1,34 @@
+// Refresher keeps the other containers of an Amazon ECS task logged in to ECR.
+//
+// It obtains authorization tokens with the task role, keeps them in a docker config.json on a volume that the containers
+// share, renews them long before they expire, and tells the truth about that file through metrics and health.
+//
+//	refresher [run]        keep the file good until SIGTERM; SIGHUP renews everything now
+//	refresher once         write the file once and end: the init container of a task
+//	refresher healthcheck  exit 0 where a consumer finds valid tokens: the health check of the ECS container
+//	refresher version      print the version
+//
+// Exit status: 0 asked to stop or done, 1 failed, 2 called wrongly.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	code := run(ctx, invocation{
+		args:    os.Args[1:],
+		environ: os.Environ(),
+		out:     os.Stdout,
+		err:     os.Stderr,
+		hup:     hup,
+	})
+	stop()
+	os.Exit(code)
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+// The exit status.
+const (
+	exitOK     = 0 // asked to stop, or done
+	exitFailed = 1
+	exitUsage  = 2 // called wrongly
+)
+
+// invocation is all that the process gives to a command.
+type invocation struct {
+	args     []string
+	environ  []string
+	out, err io.Writer
+	hup      <-chan os.Signal
+}
+
+// getenv returns the value of an environment variable, empty where it is not set.
+func (inv invocation) getenv(name string) string {
+	for _, kv := range inv.environ {
+		if k, v, _ := strings.Cut(kv, "="); k == name {
+			return v
+		}
+	}
+	return ""
+}
+
+// run does what the command line says and returns the exit status.
+func run(ctx context.Context, inv invocation) int {
+	cli, command, err := parse(inv)
+	var wrong *usageError
+	switch {
+	case errors.As(err, &wrong):
+		for _, p := range wrong.problems {
+			fmt.Fprintln(inv.err, "refresher:", p)
+		}
+		fmt.Fprintln(inv.err, "refresher: try 'refresher --help'")
+		return exitUsage
+	case errors.Is(err, errHelped):
+		return exitOK
+	}
+	switch command {
+	case "version":
+		fmt.Fprintln(inv.out, buildInfo())
+		return exitOK
+	case "healthcheck":
+		return healthcheck(ctx, inv, cli.settings.listen)
+	case "once":
+		return once(ctx, inv, cli)
+	default:
+		return daemon(ctx, inv, cli)
+	}
+}

@@ -1,0 +1,199 @@
+package refresh
+
+import (
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+
+	"ecr-refresher/internal/fault"
+	"ecr-refresher/internal/writer"
+)
+
+// output is the loop's own record of one output. Only the loop's goroutine touches it.
+type output struct {
+	state OutputState
+	cfg   Output
+
+	written  int           // the publication that the file holds
+	changed  bool          // the file may have changed
+	inFlight bool          // at most one write at a time
+	notYet   time.Duration // not before this, on the elapsed clock: back-off of a failure or of a contested file
+
+	repairs []time.Duration // the last ones, on the elapsed clock
+	fought  int             // repairs in a row while contested
+}
+
+const (
+	// A batch of tokens is written at once: when no call is under way any more, when no answer came for batchQuiet, or
+	// batchMost after its first answer at the latest. A single registry's token is written at once.
+	batchQuiet = 50 * time.Millisecond
+	batchMost  = time.Second
+)
+
+// publish says that there is something new to write.
+func (l *Loop) publish() {
+	now := l.clock.Elapsed()
+	if l.published == l.flushed {
+		l.batchFirst = now
+	}
+	l.batchLast = now
+	l.published++
+	l.dirty = true
+}
+
+// batchReady returns 0 where what was published may be written now, or how long to wait.
+func (l *Loop) batchReady() time.Duration {
+	if l.published == l.flushed || l.fetching == 0 {
+		return 0
+	}
+	now := l.clock.Elapsed()
+	return max(0, min(l.batchLast+batchQuiet-now, l.batchFirst+batchMost-now))
+}
+
+// wants is what every output shall hold: the tokens in hand that have not expired. An expired one is never put back.
+func (l *Loop) wants() []writer.Want {
+	now := l.now()
+	var want []writer.Want
+	for i := range l.registries {
+		r := &l.registries[i]
+		if g := l.scopes[r.Scope].grant; g != nil && now.Before(g.Expires) {
+			for _, h := range r.Spec.Hosts() {
+				want = append(want, writer.Want{Host: h, Grant: g})
+			}
+		}
+	}
+	return want
+}
+
+// startSyncs brings the outputs that need it up to date, each in a goroutine of its own: a file system that hangs or refuses
+// harms neither the other outputs nor the renewal.
+func (l *Loop) startSyncs(ctx context.Context) {
+	now := l.clock.Elapsed()
+	ready := l.batchReady() == 0
+	if ready {
+		l.flushed = l.published
+	}
+	var want []writer.Want
+	for i, o := range l.outputs {
+		fresh := o.written < l.flushed
+		held := now < o.notYet && (o.state.Err != nil || !fresh) // a contested file still gets new tokens at once
+		if o.inFlight || held || !fresh && !o.changed {
+			continue
+		}
+		if want == nil {
+			if want = l.wants(); len(want) == 0 {
+				o.changed = false
+				return
+			}
+		}
+		o.inFlight, o.changed = true, false
+		publication := l.flushed
+		l.flights.Go(func() {
+			r, err := o.cfg.File.Sync(want)
+			l.send(ctx, func() { l.synced(ctx, i, publication, r, err) })
+		})
+	}
+}
+
+// synced takes in the end of a write.
+func (l *Loop) synced(ctx context.Context, i, publication int, r writer.Result, err error) {
+	o := l.outputs[i]
+	o.inFlight = false
+	fresh := o.written < publication
+	if err != nil {
+		l.writeFailed(o, asFault(err, fault.OutputOther, "write "+o.state.Name))
+		return
+	}
+	if o.state.Err != nil {
+		l.log.Info("output works again", zap.String("output", o.state.Name), zap.Int("failures", o.state.Failures))
+	}
+	l.dirty = l.dirty || fresh || r.Wrote || o.state.Err != nil
+	o.state.Err, o.state.Failures, o.notYet = nil, 0, 0
+	o.written = max(o.written, publication)
+	switch {
+	case fresh && r.Wrote:
+		l.cfg.Observer.Written(o.state.Name, false, nil)
+		if i == 0 {
+			l.logWritten(o)
+		}
+	case r.Wrote:
+		l.cfg.Observer.Written(o.state.Name, true, nil)
+		l.repaired(o, r)
+	}
+	if i == 0 {
+		l.startVerify(ctx)
+	}
+}
+
+func (l *Loop) writeFailed(o *output, err error) {
+	l.dirty = true
+	o.changed = true
+	before := Class(o.state.Err)
+	o.state.Err = err
+	o.state.Failures++
+	retry := outputBackoff(o.state.Failures)
+	o.notYet = l.clock.Elapsed() + retry
+	l.cfg.Observer.Written(o.state.Name, false, err)
+	if class := Class(err); class != before || powerOfTen(o.state.Failures) {
+		l.log.Error("output not written", zap.String("output", o.state.Name), zap.String("class", string(class)), zap.Error(err),
+			zap.String("cure", fault.CureOf(err)), zap.Int("failures", o.state.Failures), zap.Duration("retry_in", retry))
+	}
+}
+
+// repaired counts a repair, and notices when it has become a fight.
+func (l *Loop) repaired(o *output, r writer.Result) {
+	now := l.clock.Elapsed()
+	o.state.Repairs++
+	o.state.Found = r.Found
+	o.repairs = append(o.repairs, now)
+	for len(o.repairs) > 0 && o.repairs[0] < now-contestedWithin {
+		o.repairs = o.repairs[1:]
+	}
+	was := o.state.Contested
+	if o.state.Contested = was || len(o.repairs) >= contestedRepairs; !o.state.Contested {
+		l.log.Warn("output repaired", zap.String("output", o.state.Name), zap.String("found", r.Found))
+		return
+	}
+	o.fought++
+	wait := contestedBackoff(o.fought)
+	o.notYet = now + wait
+	if !was {
+		l.log.Warn("output contested: another program changes our entries again and again", zap.String("output", o.state.Name),
+			zap.String("found", r.Found), zap.Int("repairs", len(o.repairs)), zap.Duration("next_repair_in", wait),
+			zap.String("cure", "let the other program use a DOCKER_CONFIG of its own, or mount the volume read-only there"))
+	}
+}
+
+// settle ends a contest when nothing has been repaired for as long as it takes to call one.
+func (l *Loop) settle() {
+	for _, o := range l.outputs {
+		if o.state.Contested && len(o.repairs) > 0 && l.clock.Elapsed()-o.repairs[len(o.repairs)-1] > contestedWithin {
+			o.state.Contested, o.fought, o.repairs = false, 0, nil
+			l.dirty = true
+			l.log.Info("output no longer contested", zap.String("output", o.state.Name))
+		}
+	}
+}
+
+// logWritten tells of new tokens in the primary output: the one line of a renewal.
+func (l *Loop) logWritten(o *output) {
+	var names []string
+	var expires time.Time
+	next := time.Duration(-1)
+	for _, s := range l.scopes {
+		if s.grant == nil || s.grant == s.told {
+			continue
+		}
+		s.told = s.grant
+		names = append(names, l.namesOf(s)...)
+		if expires.IsZero() || s.grant.Expires.Before(expires) {
+			expires = s.grant.Expires
+		}
+		if in := s.due - l.clock.Elapsed(); next < 0 || in < next {
+			next = in
+		}
+	}
+	l.log.Info("token written", zap.String("output", o.state.Name), namesField(names),
+		zap.Time("expires", expires.UTC()), zap.Duration("renew_in", next.Round(time.Second)))
+}

@@ -1,0 +1,107 @@
+package refresh
+
+import (
+	"time"
+
+	"ecr-refresher/internal/fault"
+)
+
+const (
+	// MinInterval is the least time between two calls of one scope, whatever expiresAt says.
+	MinInterval = time.Second
+
+	// Tick is how often the loop turns when nothing happens: to compare the clocks and to look at the files.
+	Tick = time.Minute
+
+	// Silence is how long the loop may be silent before it counts as dead: a tick, and half a minute for a starved host.
+	Silence = 90 * time.Second
+)
+
+// Policy says when a token is renewed. All of it is pure: the same arguments give the same answer.
+type Policy struct {
+	RenewAt float64       // share of a token's life after which it is renewed; in (0, 1)
+	Jitter  float64       // up to this share of that time earlier, so that tasks started together spread; in [0, 1)
+	MaxAge  time.Duration // renewed at this age at the latest; positive
+}
+
+// DefaultPolicy renews at half of the token's life, so that an outage of six hours passes unnoticed.
+func DefaultPolicy() Policy { return Policy{RenewAt: 0.5, Jitter: 0.2, MaxAge: 12 * time.Hour} }
+
+// Due is when a token is to be renewed, for u uniform in [0, 1): never later than at RenewAt of its life.
+func (p Policy) Due(issued, expires time.Time, u float64) time.Time {
+	age := time.Duration(p.RenewAt * float64(expires.Sub(issued)))
+	age = max(min(age, p.MaxAge), 0)
+	return issued.Add(age - time.Duration(p.Jitter*u*float64(age)))
+}
+
+// Valid reports whether a consumer that reads a token now can use it: it lives for another minute, or for another tenth of
+// its life where that is shorter. A push may take longer; the registry checks the token at each request.
+func Valid(now, issued, expires time.Time) bool {
+	margin := min(time.Minute, expires.Sub(issued)/10)
+	return now.Add(margin).Before(expires)
+}
+
+// Failure is what the back-off depends on.
+type Failure struct {
+	Class fault.Class
+	Count int           // failures in a row, with this one
+	Age   time.Duration // of the process
+	Held  bool          // a token was held before
+	Left  float64       // share of the held token's life that is left; 0 or less once it has expired
+}
+
+// Backoff is how long to wait after a failure, for u uniform in [0, 1): full jitter over a ceiling that doubles, so that a
+// fleet which failed together does not come back together.
+func Backoff(f Failure, u float64) time.Duration {
+	const (
+		start       = time.Second
+		most        = 5 * time.Minute
+		early       = 5 * time.Second  // a permanent class before the first success: a role may still be on its way
+		late        = 30 * time.Second // and after it: somebody has taken a permission away
+		urgent      = 20 * time.Second // with less than a twentieth of the life left
+		agentStarts = 2 * time.Second  // the ECS agent answers 503 for a moment after it has started
+	)
+	floor, ceiling := MinInterval, start
+	if f.Class.Permanent() {
+		floor = early
+		if f.Held {
+			floor = late
+		}
+		ceiling = floor
+	}
+	for range min(f.Count-1, 16) {
+		ceiling = min(2*ceiling, most)
+	}
+	if f.Held && f.Left < 1.0/20 && f.Class != fault.Throttled {
+		ceiling = min(ceiling, urgent)
+	}
+	if f.Class == fault.CredentialsUnavailable && f.Age < time.Minute {
+		ceiling = min(ceiling, agentStarts)
+	}
+	floor = min(floor, ceiling)
+	return floor + time.Duration(u*float64(ceiling-floor))
+}
+
+// outputBackoff is how long to wait before a file that could not be written is tried again: soon, as it costs nobody a call.
+func outputBackoff(failures int) time.Duration {
+	d := time.Second
+	for range min(failures-1, 8) {
+		d = min(2*d, 30*time.Second)
+	}
+	return d
+}
+
+const (
+	// An output whose entries somebody else changes more often than this is contested: repairing it at once would be a fight.
+	contestedRepairs = 5
+	contestedWithin  = 10 * time.Minute
+)
+
+// contestedBackoff is how long to wait before the nth repair in a row of a contested output.
+func contestedBackoff(n int) time.Duration {
+	d := 10 * time.Second
+	for range min(n-1, 8) {
+		d = min(2*d, 5*time.Minute)
+	}
+	return d
+}

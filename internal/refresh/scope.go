@@ -1,0 +1,218 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"ecr-refresher/internal/fault"
+	"ecr-refresher/internal/token"
+	"ecr-refresher/internal/writer"
+)
+
+// scope is the loop's own record of one scope. Only the loop's goroutine touches it.
+type scope struct {
+	state      ScopeState
+	registries []int
+
+	grant    *writer.Grant // the token in hand; nil where there is none
+	told     *writer.Grant // the token that the log has told of
+	due      time.Duration // of the next call, on the elapsed clock
+	called   time.Duration // of the last call
+	asked    bool          // at least once
+	inFlight bool
+	failing  time.Duration // since when, while state.Failures > 0
+	rejected int           // tokens in a row that no registry accepted
+}
+
+// dateRounding is what a Date header lacks on average: it is cut to whole seconds.
+const dateRounding = 500 * time.Millisecond
+
+// errDeadline is the cause of an attempt's end when its own time is up, as opposed to the process being stopped.
+var errDeadline = errors.New("no answer in time")
+
+// startFetch asks for a scope's token in a goroutine of its own, so that a scope which hangs harms no other.
+func (l *Loop) startFetch(ctx context.Context, s *scope) {
+	s.inFlight, s.asked = true, true
+	s.called = l.clock.Elapsed()
+	s.state.LastAttempt = l.now()
+	l.dirty = true
+	l.fetching++
+	l.flights.Go(func() {
+		attempt, cancel := context.WithTimeoutCause(ctx, l.cfg.Timeout, errDeadline)
+		defer cancel()
+		start := time.Now()
+		t, err := l.cfg.Source.Token(attempt, s.state.Scope)
+		if err != nil && context.Cause(attempt) == errDeadline {
+			err = asFault(err, fault.Timeout, "get a token for "+s.state.Scope.String())
+		}
+		took, at := time.Since(start), l.clock.Elapsed()
+		l.send(ctx, func() { l.fetched(s, t, err, took, at) })
+	})
+}
+
+// fetched takes in the end of an attempt.
+func (l *Loop) fetched(s *scope, t token.Token, err error, took, at time.Duration) {
+	s.inFlight = false
+	l.fetching--
+	l.dirty = true
+	if err == nil {
+		l.anchor = anchor{clock: l.clock, byAWS: true, date: t.Issued.Add(dateRounding), elapsed: at}
+		if now := l.now(); !Valid(now, t.Issued, t.Expires) {
+			err = &fault.Error{Class: fault.InvalidResponse, Op: "get a token for " + s.state.Scope.String(),
+				Err: errors.New("the token was born expired"), Cure: "see whether a proxy or a custom endpoint answers in place of AWS"}
+		}
+	}
+	err = asFault(err, fault.BadRequest, "get a token for "+s.state.Scope.String())
+	l.cfg.Observer.Attempted(l.namesOf(s), took, Class(err))
+	if err != nil {
+		l.failed(s, err)
+		return
+	}
+	l.succeeded(s, t)
+}
+
+func (l *Loop) succeeded(s *scope, t token.Token) {
+	now := l.now()
+	if s.state.Failures > 0 {
+		l.log.Info("renewal works again", l.namesField(s), zap.Int("failures", s.state.Failures),
+			zap.Duration("after", (l.clock.Elapsed()-s.failing).Round(time.Second)))
+	}
+	g := &writer.Grant{Auth: t.Auth, Sum: t.Auth.Sum(), Scope: s.state.Scope.String(), Issued: t.Issued, Expires: t.Expires}
+	l.hold(s, g)
+	s.state.LastSuccess, s.state.Failures, s.state.Err, s.state.Adopted = now, 0, nil, false
+	s.state.CredentialsExpire = t.CredentialsExpire
+	due := l.cfg.Policy.Due(t.Issued, t.Expires, l.cfg.Rand())
+	l.schedule(s, due.Sub(now))
+	for _, r := range s.registries {
+		l.registries[r].Accepted, l.registries[r].Err = Unknown, nil
+	}
+	l.unverified = append(l.unverified, s.registries...)
+}
+
+func (l *Loop) failed(s *scope, err error) {
+	now := l.now()
+	if s.state.Failures == 0 {
+		s.failing = l.clock.Elapsed()
+	}
+	class, before := Class(err), Class(s.state.Err)
+	s.state.Failures++
+	s.state.Err = err
+	f := Failure{Class: class, Count: s.state.Failures, Age: l.clock.Elapsed() - l.started}
+	var validFor time.Duration
+	if s.grant != nil {
+		f.Held = true
+		validFor = s.grant.Expires.Sub(now)
+		f.Left = validFor.Seconds() / s.grant.Expires.Sub(s.grant.Issued).Seconds()
+	}
+	retry := Backoff(f, l.cfg.Rand())
+	if class == fault.ClockSkew && s.state.Failures == 1 {
+		retry = MinInterval // the SDK has learnt the server's clock from this answer
+	}
+	l.schedule(s, retry)
+	if class == before && !powerOfTen(s.state.Failures) {
+		return
+	}
+	say := l.log.Warn
+	if validFor <= 0 {
+		say = l.log.Error
+	}
+	say("renewal failed", l.namesField(s), zap.String("class", string(class)), zap.Error(err), zap.String("cure", fault.CureOf(err)),
+		zap.Int("failures", s.state.Failures), zap.Duration("retry_in", retry.Round(time.Millisecond)),
+		zap.Duration("valid_for", max(validFor, 0).Round(time.Second)))
+}
+
+// hold makes a token the one in hand and has it written.
+func (l *Loop) hold(s *scope, g *writer.Grant) {
+	now := l.now()
+	known := slices.DeleteFunc(slices.Clone(s.state.Known), func(k Known) bool { return k.Sum == g.Sum || !now.Before(k.Expires) })
+	known = append(known, Known{g.Sum, g.Issued, g.Expires})
+	s.state.Known = known[max(0, len(known)-maxKnown):]
+	s.grant, s.state.Issued, s.state.Expires = g, g.Issued, g.Expires
+	l.publish()
+}
+
+// maxKnown bounds the tokens that are recognised in a file: one that could not be written for days, beside newer ones.
+const maxKnown = 8
+
+// schedule sets a scope's next call, not sooner than the minimum interval allows.
+func (l *Loop) schedule(s *scope, in time.Duration) {
+	now := l.clock.Elapsed()
+	s.due = now + in
+	if s.asked {
+		s.due = max(s.due, s.called+MinInterval)
+	}
+	s.state.Due = l.now().Add(s.due - now)
+	l.dirty = true
+}
+
+// startDue starts the calls that are due, first attempts before retries, so that scopes which hang never starve the others.
+func (l *Loop) startDue(ctx context.Context) {
+	now := l.clock.Elapsed()
+	var due []*scope
+	for _, s := range l.scopes {
+		if !s.inFlight && s.due <= now {
+			due = append(due, s)
+		}
+	}
+	slices.SortStableFunc(due, func(a, b *scope) int {
+		switch {
+		case a.asked != b.asked && !a.asked:
+			return -1
+		case a.asked != b.asked:
+			return 1
+		}
+		return int(max(min(a.due-b.due, 1), -1))
+	})
+	for _, s := range due[:min(len(due), max(0, l.cfg.Parallel-l.fetching))] {
+		l.startFetch(ctx, s)
+	}
+}
+
+// renewAll makes every scope due now.
+func (l *Loop) renewAll() {
+	for _, s := range l.scopes {
+		if !s.inFlight {
+			l.schedule(s, 0)
+		}
+	}
+}
+
+// adopt takes over tokens that an earlier process of this task left in a file, without a call. What the state file says is a
+// hint: a token of another scope, or one that lives longer than a token can, is not believed.
+func (l *Loop) adopt(recalled map[string]writer.Grant) {
+	now := l.now()
+	for _, s := range l.scopes {
+		for _, r := range s.registries {
+			g, ok := recalled[l.registries[r].Spec.Host.Name]
+			if !ok || g.Scope != s.state.Scope.String() || !Valid(now, g.Issued, g.Expires) ||
+				g.Expires.After(now.Add(adoptLife)) || g.Issued.After(now.Add(time.Minute)) || !g.Expires.After(g.Issued) {
+				continue
+			}
+			if s.grant != nil && !g.Expires.After(s.grant.Expires) {
+				continue
+			}
+			l.hold(s, &g)
+			s.state.Adopted = true
+			s.told = s.grant
+			l.schedule(s, l.cfg.Policy.Due(g.Issued, g.Expires, l.cfg.Rand()).Sub(now))
+		}
+		if s.grant != nil {
+			l.log.Info("token adopted from the file", l.namesField(s), zap.Time("expires", s.grant.Expires.UTC()),
+				zap.Duration("renew_in", (s.due-l.clock.Elapsed()).Round(time.Second)))
+		}
+	}
+}
+
+// adoptLife is the most that a token in a file can have left: ECR's 12 hours, and a minute for a clock that is behind.
+const adoptLife = 12*time.Hour + time.Minute
+
+func powerOfTen(n int) bool {
+	for n >= 10 && n%10 == 0 {
+		n /= 10
+	}
+	return n == 1
+}

@@ -1,0 +1,150 @@
+package writer
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"syscall"
+)
+
+// dir is one open directory: all that this package asks of a file system, in as few words as it needs. Names are relative
+// to the directory and cannot leave it. The tests put a recording and a failing one in its place.
+type dir interface {
+	lstat(name string) (fs.FileInfo, error)
+	readlink(name string) (string, error)
+	read(name string) ([]byte, fs.FileInfo, error) // the content and the state that it was read in
+	create(name string) (temp, error)              // new, for writing, 0600; fails where the name exists
+	rename(from, to string) error
+	remove(name string) error
+	names() ([]string, error)
+	sync() error // makes renames durable
+	stat() (fs.FileInfo, error)
+	close() error
+}
+
+// temp is a file that no reader knows yet.
+type temp interface {
+	chown(uid, gid int) error
+	chmod(mode fs.FileMode) error
+	write(b []byte) error
+	stat() (fs.FileInfo, error)
+	sync() error
+	close() error
+}
+
+// maxSize bounds what is read of a file that anybody may have written.
+const maxSize = 64 << 20
+
+// rootDir is a directory of the real file system. Through os.Root no symlink leads out of it.
+type rootDir struct{ *os.Root }
+
+func openRoot(path string) (dir, error) {
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		return nil, err
+	}
+	return rootDir{root}, nil
+}
+
+func (d rootDir) lstat(name string) (fs.FileInfo, error) { return d.Lstat(name) }
+func (d rootDir) readlink(name string) (string, error)   { return d.Readlink(name) }
+func (d rootDir) rename(from, to string) error           { return d.Rename(from, to) }
+func (d rootDir) remove(name string) error               { return d.Remove(name) }
+func (d rootDir) stat() (fs.FileInfo, error)             { return d.Stat(".") }
+func (d rootDir) close() error                           { return d.Close() }
+
+func (d rootDir) read(name string) ([]byte, fs.FileInfo, error) {
+	// O_NONBLOCK: opening a named pipe that somebody left under our name must not wait for a writer.
+	f, err := d.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case !info.Mode().IsRegular():
+		return nil, nil, &fs.PathError{Op: "read", Path: name, Err: errNotRegular}
+	case info.Size() > maxSize:
+		return nil, nil, &fs.PathError{Op: "read", Path: name, Err: errTooLarge}
+	}
+	b := make([]byte, 0, info.Size()+1)
+	for {
+		n, err := f.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		switch {
+		case errors.Is(err, io.EOF):
+			return b, info, nil
+		case err != nil:
+			return nil, nil, err
+		case len(b) > maxSize:
+			return nil, nil, &fs.PathError{Op: "read", Path: name, Err: errTooLarge}
+		case len(b) == cap(b):
+			b = append(b, 0)[:len(b)]
+		}
+	}
+}
+
+func (d rootDir) create(name string) (temp, error) {
+	f, err := d.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return rootTemp{f}, nil
+}
+
+func (d rootDir) names() ([]string, error) {
+	f, err := d.Open(".")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return f.Readdirnames(-1)
+}
+
+func (d rootDir) sync() error {
+	f, err := d.Open(".")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOTSUP) {
+		return err // some network file systems cannot sync a directory, and say so
+	}
+	return nil
+}
+
+type rootTemp struct{ *os.File }
+
+func (t rootTemp) chown(uid, gid int) error     { return t.Chown(uid, gid) }
+func (t rootTemp) chmod(mode fs.FileMode) error { return t.Chmod(mode) }
+func (t rootTemp) write(b []byte) error         { _, err := t.Write(b); return err }
+func (t rootTemp) stat() (fs.FileInfo, error)   { return t.Stat() }
+func (t rootTemp) sync() error                  { return t.Sync() }
+func (t rootTemp) close() error                 { return t.Close() }
+
+// stamp tells two states of a file apart without reading it.
+type stamp struct {
+	inode, size, mtime, ctime int64
+	mode                      fs.FileMode
+}
+
+func stampOf(info fs.FileInfo) stamp {
+	s := stamp{size: info.Size(), mtime: info.ModTime().UnixNano(), mode: info.Mode()}
+	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
+		s.inode = int64(sys.Ino)
+		s.ctime = sys.Ctim.Nano()
+	}
+	return s
+}
+
+// owner returns the ids of a file's owner and group, and whether the file system tells them.
+func owner(info fs.FileInfo) (uid, gid int, ok bool) {
+	sys, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0, 0, false
+	}
+	return int(sys.Uid), int(sys.Gid), true
+}

@@ -1,0 +1,56 @@
+package writer
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"time"
+)
+
+// The state file stands beside the output and remembers what the tokens in it are, so that a restarted process can adopt
+// them without a call. It holds no secret, and it is a hint: whatever is wrong with it means "not known".
+type state struct {
+	Version int          `json:"version"`
+	Task    string       `json:"task"` // the ARN of the task that asked; another task trusts nothing here
+	Tokens  []tokenState `json:"tokens"`
+}
+
+type tokenState struct {
+	Scope   string    `json:"scope"`
+	Issued  time.Time `json:"issued"`
+	Expires time.Time `json:"expires"`
+	Sum     string    `json:"sha256"` // of the auth string, in hex: an entry with another one is not this token
+}
+
+const stateVersion = 1
+
+func stateName(name string) string { return "." + name + ".state" }
+
+func encodeState(task string, want []Want) ([]byte, error) {
+	s := state{Version: stateVersion, Task: task}
+	seen := map[Sum]bool{}
+	for _, w := range want {
+		if g := w.Grant; !seen[g.Sum] {
+			seen[g.Sum] = true
+			s.Tokens = append(s.Tokens, tokenState{g.Scope, g.Issued.UTC(), g.Expires.UTC(), hex.EncodeToString(g.Sum[:])})
+		}
+	}
+	b, err := json.MarshalIndent(s, "", "\t")
+	return append(b, '\n'), err
+}
+
+// decodeState returns what is remembered, by sum; nothing where the state is of another task, another version or damaged.
+func decodeState(b []byte, task string) map[Sum]tokenState {
+	var s state
+	if json.Unmarshal(b, &s) != nil || s.Version != stateVersion || s.Task != task {
+		return nil
+	}
+	known := make(map[Sum]tokenState, len(s.Tokens))
+	for _, t := range s.Tokens {
+		var sum Sum
+		if n, err := hex.Decode(sum[:], []byte(t.Sum)); err != nil || n != len(sum) {
+			return nil
+		}
+		known[sum] = t
+	}
+	return known
+}
