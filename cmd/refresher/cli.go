@@ -17,7 +17,7 @@ type grammar struct {
 	} `cmd:"" default:"withargs" help:"Keep the shared config.json good until SIGTERM; SIGHUP renews everything now. The default."`
 	Once struct {
 		flags
-		Deadline string `default:"60s" placeholder:"DURATION" help:"Give up after this time, with exit status 1."`
+		Deadline string `default:"${deadline}" placeholder:"DURATION" help:"Give up after this time, with exit status 1."`
 	} `cmd:"" help:"Write the shared config.json once and end: for an init container."`
 	Healthcheck struct {
 		Listen string `default:":9327" placeholder:"[HOST]:PORT" help:"Where the refresher serves."`
@@ -83,7 +83,38 @@ func parse(inv invocation) (p parsed, command string, err error) {
 			err = errHelped
 		}
 	}()
-	var g grammar
+	var problems []string
+	g, command, app, err := read(inv, inv.args)
+	if err != nil {
+		// What else is wrong is in the environment: tell it in the same breath.
+		problems = append(problems, err.Error())
+		g, _, app, _ = read(inv, []string{"run"})
+	}
+	switch command {
+	case "version":
+		return parsed{}, command, nil
+	case "healthcheck":
+		// The one setting that matters here; the daemon tells what else is wrong.
+		if p.settings.listen, err = parseListen(g.Healthcheck.Listen); err != nil {
+			return parsed{}, command, &usageError{[]string{"--listen (" + prefix + "LISTEN): " + err.Error()}}
+		}
+		return p, command, nil
+	}
+	raw, deadline := g.Run.flags, defaultDeadline
+	if command == "once" {
+		raw, deadline = g.Once.flags, g.Once.Deadline
+	}
+	problems = append(problems, unknownVariables(app, inv.environ)...)
+	var more []string
+	p.settings, more = raw.settings(deadline)
+	if problems = append(problems, more...); len(problems) > 0 {
+		return parsed{}, command, &usageError{problems}
+	}
+	return p, command, nil
+}
+
+// read takes the text of every setting from some arguments and the environment.
+func read(inv invocation, args []string) (g grammar, command string, app *kong.Application, err error) {
 	parser, err := kong.New(&g,
 		kong.Name("refresher"),
 		kong.Description("Keeps the other containers of an Amazon ECS task logged in to ECR: obtains tokens with the task role, keeps them in a docker config.json on a shared volume, renews them long before they expire.\n\nIn a task nothing needs to be set. Every flag has a variable; the flag wins."),
@@ -92,45 +123,19 @@ func parse(inv invocation) (p parsed, command string, err error) {
 		kong.ConfigureHelp(kong.HelpOptions{WrapUpperBound: 110, NoExpandSubcommands: true}),
 		kong.ValueFormatter(helpText),
 		kong.Resolvers(fromEnviron(inv.environ)),
+		kong.Vars{"deadline": defaultDeadline},
 	)
 	if err != nil {
-		return parsed{}, "", fmt.Errorf("the command line's grammar: %w", err)
+		return g, "", nil, fmt.Errorf("the command line's grammar: %w", err)
 	}
-	var problems []string
-	ctx, err := parser.Parse(inv.args)
+	ctx, err := parser.Parse(args)
 	if err != nil {
-		problems = append(problems, err.Error())
+		return g, "", parser.Model, err
 	}
-	if ctx != nil {
-		command = ctx.Command()
-	}
-	if command == "version" && err == nil {
-		return parsed{}, command, nil
-	}
-	var raw flags
-	deadline := "60s"
-	switch command {
-	case "healthcheck":
-		raw = flags{Listen: g.Healthcheck.Listen}
-		if l, lerr := parseListen(raw.Listen); lerr == nil && err == nil { // the daemon reports what else is wrong
-			return parsed{settings: settings{listen: l}}, command, nil
-		}
-	case "once":
-		raw, deadline = g.Once.flags, g.Once.Deadline
-	default:
-		raw = g.Run.flags
-	}
-	problems = append(problems, unknownVariables(parser.Model, inv.environ)...)
-	if err == nil {
-		var more []string
-		p.settings, more = raw.settings(deadline)
-		problems = append(problems, more...)
-	}
-	if len(problems) > 0 {
-		return parsed{}, command, &usageError{problems}
-	}
-	return p, command, nil
+	return g, ctx.Command(), parser.Model, nil
 }
+
+const defaultDeadline = "60s"
 
 // twin is the environment variable of a flag.
 func twin(f *kong.Flag) string {

@@ -1,6 +1,7 @@
 // Command sandbox stands in for AWS on this machine, so that refresher can be tried and developed without an account.
 //
 //	sandbox [serve] [flags]
+//	sandbox demo --refresher PATH
 //
 // It prints the environment in which to run refresher, then one line per request. GET /control/ on its plain listener tells how to make
 // it misbehave while it runs. It ends with 0 on SIGINT or SIGTERM, 2 when called wrongly, 1 when it cannot run.
@@ -32,6 +33,7 @@ func main() {
 // cli has a field per command.
 type cli struct {
 	Serve serveCmd `cmd:"" default:"withargs" help:"Stand in for AWS until told to stop (the default)."`
+	Demo  demoCmd  `cmd:"" help:"Show a refresher at work: tokens issued, written, renewed and used."`
 }
 
 // streams are where a command prints.

@@ -51,6 +51,8 @@ func tokenCell(s Status, r RegistryStatus) string {
 
 func outputCell(o OutputStatus) string {
 	switch {
+	case !o.Exists && o.Error != nil: // there may be a file that cannot be read
+		return "<span class=bad>not usable</span>"
 	case !o.Exists:
 		return "<span class=bad>missing</span>"
 	case o.Contested:

@@ -7,22 +7,31 @@ package health
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
+	"time"
 
+	"ecr-refresher/internal/fault"
 	"ecr-refresher/internal/refresh"
 )
 
 // Verdict is an answer, with every reason against it.
 type Verdict struct {
 	OK      bool
-	Reasons []string // why not, in words with the cure; empty where OK
+	Reasons []string // why not, in words with the cure, a line each; empty where OK
 }
 
-func verdict(reasons []string) Verdict { return Verdict{OK: len(reasons) == 0, Reasons: reasons} }
+func verdict(reasons []string) Verdict {
+	for i, r := range reasons { // an error, or a helper's name in the file, may have any number of lines
+		reasons[i] = strings.ReplaceAll(r, "\n", " ")
+	}
+	return Verdict{OK: len(reasons) == 0, Reasons: reasons}
+}
 
 // Live says whether the loop turns.
 func Live(v refresh.View) Verdict {
 	if v.Beat > refresh.Silence {
-		return verdict([]string{fmt.Sprintf("the loop has not turned for %s", v.Beat.Round(1e9))})
+		return verdict([]string{fmt.Sprintf("the loop has not turned for %s", v.Beat.Round(time.Second))})
 	}
 	return verdict(nil)
 }
@@ -31,16 +40,7 @@ func Live(v refresh.View) Verdict {
 // valid token in the primary output, on disk. Other outputs, contests and helpers that hide the entry never fail it: ECS would
 // replace the task, and the new one would find the same.
 func Healthy(v refresh.View) Verdict {
-	reasons := Live(v).Reasons
-	for i, r := range v.Registries {
-		if r.Spec.Optional {
-			continue
-		}
-		if e := v.Entry(0, i); !e.Valid {
-			reasons = append(reasons, because(v, 0, i, e))
-		}
-	}
-	return verdict(reasons)
+	return verdict(append(Live(v).Reasons, unusable(v, 0)...))
 }
 
 // Ready says, strictly, whether all is as it should be: Healthy for every output, and nothing hides an entry, fails to be
@@ -49,10 +49,10 @@ func Ready(v refresh.View) Verdict {
 	reasons := Live(v).Reasons
 	for o, out := range v.Outputs {
 		if out.Err != nil {
-			reasons = append(reasons, fmt.Sprintf("%s: not written: %v", out.Name, out.Err))
+			reasons = append(reasons, notWritten(out))
 		}
 		if out.Contested {
-			reasons = append(reasons, fmt.Sprintf("%s: contested: another program changes our entries again and again (%s)", out.Name, out.Found))
+			reasons = append(reasons, fmt.Sprintf("%s: contested: another program changes our entries again and again (%s); let it use a DOCKER_CONFIG of its own, or mount the volume read-only there", out.Name, out.Found))
 		}
 		for i, r := range v.Registries {
 			if r.Spec.Optional {
@@ -61,7 +61,7 @@ func Ready(v refresh.View) Verdict {
 			if e := v.Entry(o, i); !e.Valid {
 				reasons = append(reasons, because(v, o, i, e))
 			} else if hidden := v.Shadowed(o, i); hidden != "" {
-				reasons = append(reasons, fmt.Sprintf("%s: %s is hidden: %s; remove it from the file, or add \"credHelpers\": {%q: \"\"} for docker", out.Name, r.Spec.Name, hidden, r.Spec.Host.Name))
+				reasons = append(reasons, fmt.Sprintf("%s: %s is hidden: %s; remove it from the file, or add \"credHelpers\": {%s} for docker", out.Name, r.Spec.Name, hidden, noHelpers(r.Spec.Hosts())))
 			}
 		}
 	}
@@ -72,23 +72,58 @@ func Ready(v refresh.View) Verdict {
 func Written(v refresh.View) Verdict {
 	var reasons []string
 	for o := range v.Outputs {
-		for i, r := range v.Registries {
-			if r.Spec.Optional {
-				continue
-			}
-			if e := v.Entry(o, i); !e.Valid {
-				reasons = append(reasons, because(v, o, i, e))
-			}
-		}
+		reasons = append(reasons, unusable(v, o)...)
 	}
 	return verdict(reasons)
 }
 
+// unusable says what keeps the consumers of an output from their work: a reason for each registry without a valid token, and
+// why the file is not written where that may be the cause. An output that cannot be written but holds valid tokens is usable.
+func unusable(v refresh.View, output int) []string {
+	var reasons []string
+	for i, r := range v.Registries {
+		if r.Spec.Optional {
+			continue
+		}
+		if e := v.Entry(output, i); !e.Valid {
+			reasons = append(reasons, because(v, output, i, e))
+		}
+	}
+	if out := v.Outputs[output]; out.Err != nil && len(reasons) > 0 {
+		reasons = append(reasons, notWritten(out))
+	}
+	return reasons
+}
+
 // because joins what is on disk with what the last attempt met.
 func because(v refresh.View, output, reg int, e refresh.Entry) string {
-	s := fmt.Sprintf("%s: %s: %s", v.Outputs[output].Name, v.Registries[reg].Spec.Name, e.Why)
+	why := e.Why
+	if err := v.OnDisk[output].Err; err != nil {
+		why = told(err)
+	}
+	s := fmt.Sprintf("%s: %s: %s", v.Outputs[output].Name, v.Registries[reg].Spec.Name, why)
 	if err := v.Scopes[v.Registries[reg].Scope].Err; err != nil {
-		s += fmt.Sprintf("; last attempt: %s: %v", refresh.Class(err), err)
+		s += "; last attempt: " + told(err)
 	}
 	return s
+}
+
+func notWritten(out refresh.OutputState) string { return out.Name + ": not written: " + told(out.Err) }
+
+// told is an error with its class and its cure.
+func told(err error) string {
+	s := fmt.Sprintf("%s: %v", refresh.Class(err), err)
+	if cure := fault.CureOf(err); cure != "" {
+		s += " (" + cure + ")"
+	}
+	return s
+}
+
+// noHelpers is what makes docker read the file for these hosts, whatever helpers it names: members of credHelpers.
+func noHelpers(hosts []string) string {
+	members := make([]string, len(hosts))
+	for i, h := range hosts {
+		members[i] = strconv.Quote(h) + `: ""`
+	}
+	return strings.Join(members, ", ")
 }

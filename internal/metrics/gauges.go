@@ -9,20 +9,20 @@ import (
 )
 
 // gauges describes the view of the moment of a scrape.
-type gauges struct{ src Source }
+type gauges struct {
+	src Source
 
-func desc(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc(namespace+"_"+name, help, labels, nil)
+	expiry, issued, valid, success, attempt, next, failures, accepted, info *prometheus.Desc // by registry
+	contested, shadowed                                                     *prometheus.Desc // by output
+	skew, credentials                                                       *prometheus.Desc
 }
 
-// descs are the gauges' descriptions, made once per registration.
-type descs struct {
-	expiry, issued, valid, success, attempt, next, failures, accepted, info *prometheus.Desc
-	contested, shadowed, skew, credentials                                  *prometheus.Desc
-}
-
-func newDescs() descs {
-	return descs{
+func newGauges(src Source) *gauges {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(namespace+"_"+name, help, labels, nil)
+	}
+	return &gauges{
+		src:         src,
 		expiry:      desc("token_expiry_timestamp_seconds", "When the token in the primary output expires; 0 where there is none of ours.", "registry"),
 		issued:      desc("token_issued_timestamp_seconds", "When the token in the primary output was issued; 0 where there is none of ours.", "registry"),
 		valid:       desc("token_valid", "1 where a consumer that reads the primary output now finds a valid token.", "registry"),
@@ -40,43 +40,42 @@ func newDescs() descs {
 }
 
 // Describe implements prometheus.Collector.
-func (gauges) Describe(ch chan<- *prometheus.Desc) {
-	d := newDescs()
-	for _, one := range []*prometheus.Desc{d.expiry, d.issued, d.valid, d.success, d.attempt, d.next, d.failures, d.accepted, d.info, d.contested, d.shadowed, d.skew, d.credentials} {
-		ch <- one
+func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{g.expiry, g.issued, g.valid, g.success, g.attempt, g.next, g.failures, g.accepted, g.info, g.contested, g.shadowed, g.skew, g.credentials} {
+		ch <- d
 	}
 }
 
-// Collect implements prometheus.Collector.
-func (g gauges) Collect(ch chan<- prometheus.Metric) {
-	d, v := newDescs(), g.src.View()
+// Collect implements prometheus.Collector. It looks once, so that all gauges of a scrape speak of one moment.
+func (g *gauges) Collect(ch chan<- prometheus.Metric) {
+	v := g.src.View()
 	send := func(desc *prometheus.Desc, value float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
 	}
 	for i, r := range v.Registries {
 		sc, e, name := v.Scopes[r.Scope], v.Entry(0, i), r.Spec.Name
-		send(d.expiry, seconds(e.Expires), name)
-		send(d.issued, seconds(e.Issued), name)
-		send(d.valid, one(e.Valid), name)
-		send(d.success, seconds(sc.LastSuccess), name)
-		send(d.attempt, seconds(sc.LastAttempt), name)
-		send(d.next, seconds(sc.Due), name)
-		send(d.failures, float64(sc.Failures), name)
+		send(g.expiry, seconds(e.Expires), name)
+		send(g.issued, seconds(e.Issued), name)
+		send(g.valid, one(e.Valid), name)
+		send(g.success, seconds(sc.LastSuccess), name)
+		send(g.attempt, seconds(sc.LastAttempt), name)
+		send(g.next, seconds(sc.Due), name)
+		send(g.failures, float64(sc.Failures), name)
 		if r.Accepted != refresh.Unknown {
-			send(d.accepted, one(r.Accepted == refresh.Accepted), name)
+			send(g.accepted, one(r.Accepted == refresh.Accepted), name)
 		}
 		h := r.Spec.Host
-		send(d.info, 1, name, h.Name, h.Account, h.Region, h.Partition)
+		send(g.info, 1, name, h.Name, h.Account, h.Region, h.Partition)
 	}
 	for o, out := range v.Outputs {
-		send(d.contested, one(out.Contested), out.Name)
+		send(g.contested, one(out.Contested), out.Name)
 		var hidden bool
 		for i := range v.Registries {
 			hidden = hidden || v.Shadowed(o, i) != ""
 		}
-		send(d.shadowed, one(hidden), out.Name)
+		send(g.shadowed, one(hidden), out.Name)
 	}
-	send(d.skew, v.Skew.Seconds())
+	send(g.skew, v.Skew.Seconds())
 	expiry := map[string]time.Time{}
 	for _, sc := range v.Scopes {
 		id := sc.Scope.Identity()
@@ -85,7 +84,7 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	for id, t := range expiry {
-		send(d.credentials, seconds(t), id)
+		send(g.credentials, seconds(t), id)
 	}
 }
 

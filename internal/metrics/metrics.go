@@ -90,7 +90,7 @@ func New(build Build, task Task, registries, outputs []string) *Metrics {
 
 // Handler answers scrapes. It adds the gauges that are computed from src, so it is called once.
 func (m *Metrics) Handler(src Source) http.Handler {
-	m.registry.MustRegister(gauges{src})
+	m.registry.MustRegister(newGauges(src))
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
 }
 

@@ -2,7 +2,9 @@ package sandbox
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"net/http"
 	"os"
 	"strings"
@@ -155,14 +157,18 @@ func TestSignatureIsVerified(t *testing.T) {
 	sign := v4.NewSigner().SignHTTP
 	with := func(f signerFunc) func(*ecr.Options) { return func(o *ecr.Options) { o.HTTPSignerV4 = f } }
 	for _, row := range []struct {
-		name string
-		cfg  func(*testing.T, *Sandbox) func(*config.LoadOptions) error
-		opt  func(*ecr.Options)
-		want string
+		name  string
+		cfg   func(*testing.T, *Sandbox) func(*config.LoadOptions) error
+		opt   func(*ecr.Options)
+		plain bool // the plain listener as the endpoint: its name tells no region
+		want  string
 	}{
 		{name: "as it should be"},
 		{name: "unknown key", want: badKey, cfg: func(t *testing.T, s *Sandbox) func(*config.LoadOptions) error {
 			return fixedCredentials(t, s, func(c *aws.Credentials) { c.AccessKeyID = "ASIA" + randomText(16) })
+		}},
+		{name: "keys of a user", want: badKey, cfg: func(t *testing.T, s *Sandbox) func(*config.LoadOptions) error {
+			return fixedCredentials(t, s, func(c *aws.Credentials) { c.AccessKeyID, c.SessionToken = "AKIA"+randomText(16), "" })
 		}},
 		{name: "wrong secret", want: badSignature, cfg: func(t *testing.T, s *Sandbox) func(*config.LoadOptions) error {
 			return fixedCredentials(t, s, func(c *aws.Credentials) { c.SecretAccessKey = randomBase64(30) })
@@ -212,7 +218,7 @@ func TestSignatureIsVerified(t *testing.T) {
 		})},
 		{name: "signed for no region", want: badSignature, opt: with(func(ctx context.Context, c aws.Credentials, r *http.Request, hash, service, _ string, at time.Time) error {
 			return sign(ctx, c, r, hash, service, "nowhere", at)
-		})},
+		}), plain: true},
 		{name: "4 minutes behind", opt: with(func(ctx context.Context, c aws.Credentials, r *http.Request, hash, service, region string, at time.Time) error {
 			return sign(ctx, c, r, hash, service, region, at.Add(-4*time.Minute))
 		})},
@@ -249,6 +255,9 @@ func TestSignatureIsVerified(t *testing.T) {
 			if row.opt != nil {
 				opts = append(opts, row.opt)
 			}
+			if row.plain {
+				opts = append(opts, func(o *ecr.Options) { o.BaseEndpoint = aws.String(s.URL()) })
+			}
 			_, err := getToken(t.Context(), taskConfig(t, s, "us-west-2", load...), opts...)
 			if got := codeOf(err); got != row.want {
 				t.Errorf("got %q, want %q", got, row.want)
@@ -257,6 +266,26 @@ func TestSignatureIsVerified(t *testing.T) {
 				t.Errorf("%d tokens issued", issued)
 			}
 		})
+	}
+}
+
+func TestBodyMustBeAnObject(t *testing.T) {
+	s := start(t, Config{})
+	creds, err := taskConfig(t, s, "us-west-2").Credentials.Retrieve(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for body, want := range map[string]int{"{}": 200, "[]": 400, "": 400} {
+		r, _ := http.NewRequestWithContext(t.Context(), "POST", s.URL()+"/", strings.NewReader(body))
+		r.Header.Set("X-Amz-Target", ecrTarget+".GetAuthorizationToken")
+		r.Header.Set("Content-Type", "application/x-amz-json-1.1")
+		sum := sha256.Sum256([]byte(body))
+		if err := v4.NewSigner().SignHTTP(t.Context(), creds, r, hex.EncodeToString(sum[:]), "ecr", "us-west-2", time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		if res, text := do(t, proxied(t, s), r); res.StatusCode != want || want == 400 && !strings.Contains(text, "SerializationException") {
+			t.Errorf("%q: %d %s", body, res.StatusCode, text)
+		}
 	}
 }
 
@@ -298,6 +327,11 @@ func TestSettingsAct(t *testing.T) {
 	}()
 	if _, err := getToken(ctx, cfg); err == nil {
 		t.Error("an answer in spite of the latency")
+	}
+	for deadline := time.Now().Add(10 * time.Second); len(s.Requests()) == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the sandbox did not notice that the client went away")
+		}
 	}
 	s.SetLatency(-1)
 	if _, err := getToken(t.Context(), cfg); err != nil {

@@ -2,45 +2,52 @@ package sandbox
 
 import (
 	"net"
-	"regexp"
 	"strings"
 )
 
 // partition is one of AWS's separate worlds.
 type partition struct {
 	id       string
-	region   *regexp.Regexp
-	suffix   string // of API and registry hosts
-	dual     string // of dual-stack API hosts
-	registry string // of dual-stack registry hosts; empty where none is known
+	prefixes []string // of its regions' names: PREFIX-word-number
+	suffix   string   // of API and registry hosts
+	dual     string   // of dual-stack API hosts
+	registry string   // of dual-stack registry hosts; empty where none is known
 }
 
-// partitions in the order in which a region is looked up: the patterns do not overlap.
+// partitions are all there are. No region is of two: us-gov-west-1 is not us-WORD-NUMBER.
 func partitions() []partition {
-	row := func(id, region, suffix, dual, registry string) partition {
-		return partition{id, regexp.MustCompile(`^` + region + `-\w+-\d+$`), suffix, dual, registry}
+	row := func(id, prefixes, suffix, dual, registry string) partition {
+		return partition{id, strings.Fields(prefixes), suffix, dual, registry}
 	}
 	return []partition{
-		row("aws", `(us|eu|ap|sa|ca|me|af|il|mx)`, "amazonaws.com", "api.aws", "on.aws"),
-		row("aws-cn", `cn`, "amazonaws.com.cn", "api.amazonwebservices.com.cn", "on.amazonwebservices.com.cn"),
-		row("aws-us-gov", `us-gov`, "amazonaws.com", "api.aws", "on.aws"),
-		row("aws-eusc", `eusc-de`, "amazonaws.eu", "api.amazonwebservices.eu", ""),
-		row("aws-iso", `us-iso`, "c2s.ic.gov", "api.aws.ic.gov", ""),
-		row("aws-iso-b", `us-isob`, "sc2s.sgov.gov", "api.aws.scloud", ""),
-		row("aws-iso-e", `eu-isoe`, "cloud.adc-e.uk", "api.cloud-aws.adc-e.uk", ""),
-		row("aws-iso-f", `us-isof`, "csp.hci.ic.gov", "api.aws.hci.ic.gov", ""),
+		row("aws", "us eu ap sa ca me af il mx", "amazonaws.com", "api.aws", "on.aws"),
+		row("aws-cn", "cn", "amazonaws.com.cn", "api.amazonwebservices.com.cn", "on.amazonwebservices.com.cn"),
+		row("aws-us-gov", "us-gov", "amazonaws.com", "api.aws", "on.aws"),
+		row("aws-eusc", "eusc-de", "amazonaws.eu", "api.amazonwebservices.eu", ""),
+		row("aws-iso", "us-iso", "c2s.ic.gov", "api.aws.ic.gov", ""),
+		row("aws-iso-b", "us-isob", "sc2s.sgov.gov", "api.aws.scloud", ""),
+		row("aws-iso-e", "eu-isoe", "cloud.adc-e.uk", "api.cloud-aws.adc-e.uk", ""),
+		row("aws-iso-f", "us-isof", "csp.hci.ic.gov", "api.aws.hci.ic.gov", ""),
 	}
 }
 
 // partitionOf is the partition of a region; its id is empty when there is none.
 func partitionOf(region string) partition {
 	for _, p := range partitions() {
-		if p.region.MatchString(region) {
-			return p
+		for _, prefix := range p.prefixes {
+			rest, ok := strings.CutPrefix(region, prefix+"-")
+			word, number, cut := strings.Cut(rest, "-")
+			if ok && cut && isAll(word, "abcdefghijklmnopqrstuvwxyz") && isAll(number, digits) {
+				return p
+			}
 		}
 	}
 	return partition{}
 }
+
+const digits = "0123456789"
+
+func isAll(s, chars string) bool { return s != "" && strings.Trim(s, chars) == "" }
 
 // placeKind says what AWS runs behind a host name.
 type placeKind int
@@ -107,7 +114,7 @@ func placeIn(p partition, head, region, suffix string) (place, bool) {
 		return place{kind: apiPlace, service: "sts", region: region}, true
 	}
 	account, rest, _ := strings.Cut(head, ".")
-	if len(account) != 12 || strings.Trim(account, "0123456789") != "" {
+	if len(account) != 12 || !isAll(account, digits) {
 		// A12.dkr-ecr has a dot behind the account as well, so nothing else is a registry.
 		return place{}, false
 	}

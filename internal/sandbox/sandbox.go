@@ -81,8 +81,7 @@ type Sandbox struct {
 	closeErr  error
 	removeDir string
 
-	transports transportList
-	logMu      sync.Mutex
+	logMu sync.Mutex
 }
 
 // Start listens, writes the CA certificate and serves until Close.
@@ -216,7 +215,6 @@ func (s *Sandbox) serve() {
 func (s *Sandbox) Close() error {
 	s.closeOnce.Do(func() {
 		close(s.closing)
-		s.transports.closeIdle()
 		err := s.server.Close()
 		s.tunnels.Close()
 		s.serving.Wait() // after this no connection can be added to conns

@@ -2,12 +2,14 @@ package sandbox
 
 import (
 	"crypto/tls"
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -70,7 +72,7 @@ func TestProxy(t *testing.T) {
 	if code, body := get("https://s3.us-west-2.amazonaws.com/"); code != 404 || !strings.Contains(body, "nothing answers") {
 		t.Errorf("unknown host: %d %s", code, body)
 	}
-	for _, url := range []string{"https://" + privateHost + "/control/", "https://" + privateHost + "/v4/x/task"} {
+	for _, url := range []string{"https://" + privateHost + "/control/", "https://" + privateHost + metadataPath + s.metaID + "/task"} {
 		if code, _ := get(url); code != 404 {
 			t.Errorf("%s: %d", url, code)
 		}
@@ -100,7 +102,12 @@ func TestCertificateBySNI(t *testing.T) {
 // Hung calls, idle connections, tunnels and half-open handshakes must all end, and Close must wait for them.
 func TestCloseReleasesEverything(t *testing.T) {
 	before := runtime.NumGoroutine()
-	s := start(t, Config{})
+	var aborted atomic.Int32
+	s := start(t, Config{Log: func(line string) {
+		if strings.Contains(line, " none ") {
+			aborted.Add(1)
+		}
+	}})
 	s.Set(Fault{Service: "credentials", Kind: Hang}, Fault{Service: "registry", Kind: Slow, Latency: time.Hour})
 	half, err := net.Dial("tcp", s.TLSAddr())
 	if err != nil {
@@ -109,13 +116,21 @@ func TestCloseReleasesEverything(t *testing.T) {
 	defer half.Close()
 	direct, proxy := &http.Transport{}, proxied(t, s).Transport
 	ended := make(chan error, 3)
+	request := func(url string) *http.Request {
+		method, body := http.MethodPost, io.Reader(strings.NewReader(strings.Repeat("x", 1<<20))) // an upload that stays unread
+		if strings.HasPrefix(url, s.URL()) {
+			method, body = http.MethodGet, nil
+		}
+		r, _ := http.NewRequestWithContext(t.Context(), method, url, body)
+		return r
+	}
 	for url, rt := range map[string]http.RoundTripper{
 		environ(t, s, "AWS_CONTAINER_CREDENTIALS_FULL_URI"): direct,
 		"https://" + privateHost + "/v2/":                   s.Transport(),
 		"https://" + privateHost + "/v2/x":                  proxy,
 	} {
 		go func() {
-			res, err := (&http.Client{Transport: rt, Timeout: 20 * time.Second}).Get(url)
+			res, err := (&http.Client{Transport: rt, Timeout: 20 * time.Second}).Do(request(url))
 			if err == nil {
 				_ = res.Body.Close()
 			}
@@ -123,7 +138,7 @@ func TestCloseReleasesEverything(t *testing.T) {
 		}()
 	}
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		if c := s.Calls(); c["credentials"] == 1 && c["registry:GET /v2/"] == 1 && c["registry:GET /v2/x"] == 1 {
+		if c := s.Calls(); c["credentials"] == 1 && c["registry:POST /v2/"] == 1 && c["registry:POST /v2/x"] == 1 {
 			break
 		} else if time.Now().After(deadline) {
 			t.Fatalf("the calls did not arrive: %v", c)
@@ -132,6 +147,9 @@ func TestCloseReleasesEverything(t *testing.T) {
 	closed := time.Now()
 	if err := s.Close(); err != nil {
 		t.Error(err)
+	}
+	if n := aborted.Load(); n != 3 {
+		t.Errorf("Close did not wait: %d of 3 handlers ended", n)
 	}
 	for range 3 {
 		if err := <-ended; err == nil || strings.Contains(err.Error(), "Client.Timeout") {
@@ -151,5 +169,28 @@ func TestCloseReleasesEverything(t *testing.T) {
 	}
 	if _, err := net.Dial("tcp", s.TLSAddr()); err == nil {
 		t.Error("still listening")
+	}
+}
+
+func TestCloseWaitsForHandlers(t *testing.T) {
+	entered, release := make(chan struct{}), make(chan struct{})
+	s := start(t, Config{Log: func(string) { close(entered); <-release }})
+	go func() {
+		if res, err := http.Get(s.URL() + "/control/"); err == nil {
+			_ = res.Body.Close()
+		}
+	}()
+	<-entered // the handler is in its last line
+	closed := make(chan error, 1)
+	go func() { closed <- s.Close() }()
+	select {
+	case <-closed:
+		t.Error("Close returned while a handler ran")
+		close(release)
+	case <-time.After(50 * time.Millisecond): // too short only hides a mistake, it cannot make the test fail
+		close(release)
+		if err := <-closed; err != nil {
+			t.Error(err)
+		}
 	}
 }

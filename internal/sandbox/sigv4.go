@@ -23,9 +23,9 @@ const amzTime = "20060102T150405Z"
 
 // authorization is a SigV4 Authorization header taken apart.
 type authorization struct {
-	keyID, day, region, service string
-	signedHeaders               []string
-	signature                   string
+	keyID, region, service string
+	signedHeaders          []string
+	signature              string
 }
 
 func parseAuthorization(header string) (authorization, error) {
@@ -43,7 +43,7 @@ func parseAuthorization(header string) (authorization, error) {
 		return authorization{}, fmt.Errorf("the Authorization header lacks Credential, SignedHeaders or Signature")
 	}
 	return authorization{
-		keyID: scope[0], day: scope[1], region: scope[2], service: scope[3],
+		keyID: scope[0], region: scope[2], service: scope[3],
 		signedHeaders: strings.Split(fields["SignedHeaders"], ";"), signature: fields["Signature"],
 	}, nil
 }
@@ -87,8 +87,6 @@ func (s *Sandbox) authenticate(c *apiCall) *apiError {
 	switch {
 	case err != nil:
 		return refuse("IncompleteSignatureException", "X-Amz-Date is missing or not of the form %s", amzTime)
-	case signedAt.Format("20060102") != auth.day:
-		return refuse("InvalidSignatureException", "The day of the credential scope is not that of X-Amz-Date.")
 	case now.Sub(signedAt) > maxSkew:
 		return refuse("InvalidSignatureException", "Signature expired: %s is now earlier than %s", signedAt.Format(amzTime), now.Add(-maxSkew).Format(amzTime))
 	case signedAt.Sub(now) > maxSkew:
@@ -127,11 +125,8 @@ func checkScope(c *apiCall, auth authorization) *apiError {
 	return nil
 }
 
-// checkSignedHeaders wants host, and every X-Amz header that was sent, to be under the signature.
+// checkSignedHeaders wants every X-Amz header that was sent to be under the signature.
 func checkSignedHeaders(h http.Header, auth authorization) *apiError {
-	if !slices.Contains(auth.signedHeaders, "host") {
-		return refuse("InvalidSignatureException", "'Host' must be a 'SignedHeader' in the Authorization.")
-	}
 	for name := range h {
 		if lower := strings.ToLower(name); strings.HasPrefix(lower, "x-amz-") && !slices.Contains(auth.signedHeaders, lower) {
 			return refuse("InvalidSignatureException", "'%s' must be a 'SignedHeader' in the Authorization.", name)
@@ -140,7 +135,8 @@ func checkSignedHeaders(h http.Header, auth authorization) *apiError {
 	return nil
 }
 
-// signatureMatches signs the same headers with the secret that was issued and compares.
+// signatureMatches signs the same headers with the secret that was issued and compares. The signer takes the scope's day from
+// X-Amz-Date and always signs the host, so a client that did otherwise does not match.
 func signatureMatches(r *http.Request, bodyHash string, auth authorization, key accessKey, signedAt time.Time) bool {
 	scheme := "http"
 	if r.TLS != nil {

@@ -5,14 +5,13 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 )
 
 // Transport is for Go registry clients: it trusts the sandbox alone and dials it whatever the host; port 80 is the plain listener,
-// all others are the TLS listener. Each call returns a new one; Close closes their idle connections.
+// all others are the TLS listener. Each call returns a new one; its connections end with the sandbox.
 func (s *Sandbox) Transport() *http.Transport {
-	t := &http.Transport{
+	return &http.Transport{
 		TLSClientConfig:     &tls.Config{RootCAs: s.ca.pool(), MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout: 10 * time.Second,
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -23,27 +22,5 @@ func (s *Sandbox) Transport() *http.Transport {
 			var d net.Dialer
 			return d.DialContext(ctx, network, to)
 		},
-	}
-	s.transports.add(t)
-	return t
-}
-
-// transportList remembers what Transport gave out.
-type transportList struct {
-	mu   sync.Mutex
-	list []*http.Transport
-}
-
-func (l *transportList) add(t *http.Transport) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.list = append(l.list, t)
-}
-
-func (l *transportList) closeIdle() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, t := range l.list {
-		t.CloseIdleConnections()
 	}
 }

@@ -57,7 +57,7 @@ type File struct {
 	mu    sync.Mutex
 	tidy  bool   // strays of an earlier process are gone
 	seen  found  // what view describes
-	name  string // the file behind base, where that is a link
+	name  string // the file itself: base, or what that links to
 	view  View
 	known []byte // the state file as we wrote it last
 }
@@ -93,33 +93,32 @@ func (f *File) Look() (View, error) {
 		return View{}, f.fail("read "+f.path, nil, err)
 	}
 	defer d.close()
-	_, view, err := f.read(d)
-	return view, err
+	if _, err := f.read(d); err != nil {
+		return View{}, err
+	}
+	return f.view, nil
 }
 
-// read returns the view of the file, and its document where the file had to be read again (or want is set).
-func (f *File) read(d dir) (name string, view View, err error) {
-	name, err = target(d, f.base)
+// read returns the view of the file, and its document where the file had to be read for it.
+func (f *File) read(d dir) (doc *Document, err error) {
+	name, err := target(d, f.base)
 	if err != nil {
-		return "", View{}, f.fail("read "+f.path, d, err)
+		return nil, f.fail("read "+f.path, d, err)
 	}
 	at, err := look(d, name)
 	if err != nil {
-		return "", View{}, f.fail("read "+f.path, d, err)
+		return nil, f.fail("read "+f.path, d, err)
 	}
 	if at == f.seen && name == f.name && f.view.Sums != nil {
-		return name, f.view, nil
+		return nil, nil
 	}
-	if !at.exists {
-		f.remember(name, at, View{Sums: map[string]Sum{}})
-		return name, f.view, nil
-	}
-	doc, at, err := f.load(d, name)
+	loaded, at, err := f.load(d, name)
 	if err != nil {
-		return "", View{}, err
+		f.forget()
+		return nil, err
 	}
-	f.remember(name, at, f.viewOf(doc, at))
-	return name, f.view, nil
+	f.name, f.seen, f.view = name, at, f.viewOf(loaded, at)
+	return &loaded, nil
 }
 
 // load reads and parses the file.
@@ -145,14 +144,12 @@ func (f *File) viewOf(doc Document, at found) View {
 		Sums: make(map[string]Sum, len(f.hosts)), CredsStore: doc.CredsStore(), CredHelpers: doc.CredHelpers(),
 	}
 	for _, h := range f.hosts {
-		if auth, ok := doc.Auth(h); ok {
+		if auth, ok := doc.Auth(h); ok && doc.Owned(h) {
 			v.Sums[h] = sha256.Sum256(auth)
 		}
 	}
 	return v
 }
-
-func (f *File) remember(name string, at found, v View) { f.name, f.seen, f.view = name, at, v }
 
 // Result is what a [File.Sync] did.
 type Result struct {
@@ -190,16 +187,20 @@ func (f *File) Sync(want []Want) (Result, error) {
 
 func (f *File) sync(d dir, want []Want) (Result, error) {
 	op := "write " + f.path
-	name, view, err := f.read(d)
+	doc, err := f.read(d)
 	if err != nil {
 		return Result{}, err
 	}
-	if f.holds(view, want) {
+	if f.holds(f.view, want) {
 		return Result{}, nil
 	}
-	doc, at, err := f.load(d, name)
-	if err != nil {
-		return Result{}, err
+	name, at, view := f.name, f.seen, f.view
+	if doc == nil {
+		loaded, now, err := f.load(d, name)
+		if err != nil {
+			return Result{}, err
+		}
+		doc, at = &loaded, now
 	}
 	entries := make([]Entry, len(want))
 	for i, w := range want {
@@ -207,7 +208,7 @@ func (f *File) sync(d dir, want []Want) (Result, error) {
 	}
 	content, changed := doc.Merge(entries)
 	if !changed && at.exists && at.stamp.mode.Perm() == f.mode {
-		f.remember(name, at, f.viewOf(doc, at))
+		f.seen, f.view = at, f.viewOf(*doc, at)
 		return Result{}, nil
 	}
 	r := Result{Wrote: true, Found: f.describe(view, want)}
@@ -225,7 +226,7 @@ func (f *File) sync(d dir, want []Want) (Result, error) {
 		for _, w := range want {
 			v.Sums[w.Host] = w.Grant.Sum
 		}
-		f.remember(name, now, v)
+		f.name, f.seen, f.view = name, now, v
 	}
 	return r, nil
 }
