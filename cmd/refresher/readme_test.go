@@ -79,9 +79,10 @@ func flagsTable(t *testing.T) string {
 	return b.String()
 }
 
-type still struct{ refresh.View }
+// still is a view that does not change.
+type still struct{ view refresh.View }
 
-func (s still) View() refresh.View { return s.View }
+func (s still) View() refresh.View { return s.view }
 
 func metricsTable(t *testing.T) string {
 	spec, err := registry.ParseSpec("123456789012.dkr.ecr.us-west-2.amazonaws.com")
