@@ -25,9 +25,9 @@ type dir interface {
 
 // temp is a file that no reader knows yet.
 type temp interface {
+	io.Writer
 	chown(uid, gid int) error
 	chmod(mode fs.FileMode) error
-	write(b []byte) error
 	stat() (fs.FileInfo, error)
 	sync() error
 	close() error
@@ -120,7 +120,6 @@ type rootTemp struct{ *os.File }
 
 func (t rootTemp) chown(uid, gid int) error     { return t.Chown(uid, gid) }
 func (t rootTemp) chmod(mode fs.FileMode) error { return t.Chmod(mode) }
-func (t rootTemp) write(b []byte) error         { _, err := t.Write(b); return err }
 func (t rootTemp) stat() (fs.FileInfo, error)   { return t.Stat() }
 func (t rootTemp) sync() error                  { return t.Sync() }
 func (t rootTemp) close() error                 { return t.Close() }

@@ -275,7 +275,7 @@ func (f *File) saveState(d dir, want []Want) {
 		return
 	}
 	name := stateName(f.base)
-	if _, _, err := replace(d, name, b, found{}, 0o600, true); err == nil {
+	if _, _, err := replace(d, name, bytes.NewReader(b), found{}, 0o600, true); err == nil {
 		f.known = b
 	}
 }

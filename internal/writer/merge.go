@@ -1,7 +1,9 @@
 package writer
 
 import (
+	"bufio"
 	"encoding/json"
+	"io"
 	"slices"
 	"strings"
 )
@@ -37,8 +39,8 @@ type patch struct {
 // Merge returns the document with exactly these entries for their hosts: each is set, in its place or at the end of auths, or
 // removed. Our entry is "auth" and nothing else, because clients disagree about what to use when there is more, and it is the
 // only one for its host: a second one, or one under an old spelling such as https://HOST/v1/, leaves it to chance which docker
-// uses. Every other byte stays. When no value would change, Merge returns the bytes given to Parse, and false.
-func (d Document) Merge(entries []Entry) (out []byte, changed bool) {
+// uses. Every other byte stays. When no value would change, it is the bytes given to Parse, and changed is false.
+func (d Document) Merge(entries []Entry) (out Content, changed bool) {
 	m := merge{document: d.get(), own: make([]own, 0, len(entries)), index: make(map[string]int, len(entries))}
 	for _, e := range entries {
 		o := own{host: e.Host, auth: e.Auth.Reveal()}
@@ -57,9 +59,48 @@ func (d Document) Merge(entries []Entry) (out []byte, changed bool) {
 		m.addAuths()
 	}
 	if len(m.patches) == 0 {
-		return m.given, false
+		m.b = m.given
 	}
-	return m.apply(), true
+	return Content{m.writeTo, m.size()}, len(m.patches) > 0
+}
+
+// size is that of the document with its patches, escapes aside.
+func (m *merge) size() int {
+	size := len(m.b)
+	for _, p := range m.pieces {
+		size += len(p.text)
+	}
+	for _, p := range m.patches {
+		size -= p.to - p.from
+	}
+	return size
+}
+
+// Content is a document that is put together as it is written. Like [Document] it hides behind a function.
+type Content struct {
+	write func(*bufio.Writer)
+	size  int
+}
+
+// WriteTo implements io.WriterTo.
+func (c Content) WriteTo(w io.Writer) (int64, error) {
+	count := &counter{w: w}
+	buf := bufio.NewWriterSize(count, min(c.size, 64<<10))
+	c.write(buf)
+	err := buf.Flush()
+	return count.n, err
+}
+
+// counter counts what passes through it.
+type counter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *counter) Write(b []byte) (int, error) {
+	n, err := c.w.Write(b)
+	c.n += int64(n)
+	return n, err
 }
 
 // cut starts a patch; text and raw add to it.
@@ -180,32 +221,24 @@ func (m *merge) addAuths() {
 	m.object(outer, outer.inside())
 }
 
-// apply writes the document with its patches, in one allocation unless a string needs escapes.
-func (m *merge) apply() []byte {
-	size := len(m.b)
-	for _, p := range m.pieces {
-		size += len(p.text)
-	}
-	for _, p := range m.patches {
-		size -= p.to - p.from
-	}
-	out, done := make([]byte, 0, size), 0
+// writeTo writes the document with its patches, piece by piece: a thousand tokens are 4 MB, which nobody needs twice in memory.
+func (m *merge) writeTo(w *bufio.Writer) {
+	done := 0
 	for i, p := range m.patches {
 		last := len(m.pieces)
 		if i+1 < len(m.patches) {
 			last = m.patches[i+1].first
 		}
-		out = append(out, m.b[done:p.from]...)
+		_, _ = w.Write(m.b[done:p.from])
 		for _, p := range m.pieces[p.first:last] {
-			n := len(out)
-			out = append(out, p.text...)
-			if p.raw && special(out[n:]) < len(p.text) { // looked for here, where the bytes are in the cache
-				out = append(out[:n], quote(p.text)...)
+			if p.raw && special([]byte(p.text)) < len(p.text) {
+				p.text = quote(p.text)
 			}
+			_, _ = w.WriteString(p.text)
 		}
 		done = p.to
 	}
-	return append(out, m.b[done:]...)
+	_, _ = w.Write(m.b[done:]) // bufio keeps the first error for Flush
 }
 
 // quote is s as it stands between quotes.

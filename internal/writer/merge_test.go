@@ -18,6 +18,16 @@ import (
 func set(host, auth string) Entry { return Entry{host, secret.New(auth)} }
 
 // Merge by example: what it writes, in whose style, and what it leaves.
+// mergeBytes is Merge with the content put together.
+func mergeBytes(d Document, entries []Entry) (out []byte, changed bool) {
+	content, changed := d.Merge(entries)
+	var b bytes.Buffer
+	if _, err := content.WriteTo(&b); err != nil {
+		panic(err)
+	}
+	return b.Bytes(), changed
+}
+
 func TestMerge(t *testing.T) {
 	ours := []Entry{set("h", "QQ==")}
 	for name, c := range map[string]struct {
@@ -73,7 +83,7 @@ func TestMerge(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			out, changed := d.Merge(c.entries)
+			out, changed := mergeBytes(d, c.entries)
 			if want := cmp.Or(c.want, c.in); string(out) != want || changed != (c.want != "") {
 				t.Errorf("%v\n%s\nwant\n%s", changed, out, want)
 			}
@@ -96,13 +106,13 @@ func checkMerge(t *testing.T, in []byte, entries []Entry) {
 		ours.add(e.Host)
 		remove = append(remove, Entry{Host: e.Host})
 	}
-	out, changed := d.Merge(entries)
+	out, changed := mergeBytes(d, entries)
 	fail := func(format string, args ...any) {
 		t.Helper()
 		t.Fatalf("%s\n in: %q\nout: %q\nentries: %q", fmt.Sprintf(format, args...), in, out, want)
 	}
 	merged, err := Parse(out)
-	switch again, repeated := merged.Merge(entries); {
+	switch again, repeated := mergeBytes(merged, entries); {
 	case !bytes.Equal(in, before):
 		fail("the input was written to")
 	case err != nil || changed && !json.Valid(out):
@@ -112,7 +122,7 @@ func checkMerge(t *testing.T, in []byte, entries []Entry) {
 	case repeated || !bytes.Equal(again, out):
 		fail("not idempotent: %q", again)
 	}
-	removed, _ := merged.Merge(remove)
+	removed, _ := mergeBytes(merged, remove)
 	for _, b := range [][]byte{out, removed} {
 		if !slices.Equal(foreign(t, in, ours), foreign(t, b, ours)) {
 			fail("foreign members differ: %q", b)
@@ -149,7 +159,7 @@ func checkMerge(t *testing.T, in []byte, entries []Entry) {
 		}
 		auth, ok := d.Auth(host)
 		user, _ = decode(auth)
-		_, changed := d.Merge([]Entry{set(host, string(auth))})
+		_, changed := mergeBytes(d, []Entry{set(host, string(auth))})
 		if owned := d.Owned(host); owned != (ok && user == "AWS" && !changed) {
 			fail("before: Owned(%q) is %v, Auth %q %v, a merge changes: %v", host, owned, auth, ok, changed)
 		}

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -26,7 +27,7 @@ import (
 //
 // hint skips 5 and 8, for a file that may be lost. It returns what stands under the name afterwards, ours is false where
 // that is already somebody else's.
-func replace(d dir, name string, content []byte, old found, mode fs.FileMode, hint bool) (now found, ours bool, err error) {
+func replace(d dir, name string, content io.WriterTo, old found, mode fs.FileMode, hint bool) (now found, ours bool, err error) {
 	tmp := tempPrefix(name) + rand.Text()[:8]
 	wrote, err := writeTemp(d, tmp, content, old, mode, hint)
 	if err != nil {
@@ -54,7 +55,7 @@ func replace(d dir, name string, content []byte, old found, mode fs.FileMode, hi
 }
 
 // writeTemp is steps 1 to 6. A failure leaves nothing.
-func writeTemp(d dir, tmp string, content []byte, old found, mode fs.FileMode, hint bool) (wrote stamp, err error) {
+func writeTemp(d dir, tmp string, content io.WriterTo, old found, mode fs.FileMode, hint bool) (wrote stamp, err error) {
 	f, err := d.create(tmp)
 	if err != nil {
 		return stamp{}, err
@@ -77,7 +78,7 @@ func writeTemp(d dir, tmp string, content []byte, old found, mode fs.FileMode, h
 	if err := f.chmod(mode); err != nil {
 		return stamp{}, err
 	}
-	if err := f.write(content); err != nil {
+	if _, err := content.WriteTo(f); err != nil {
 		return stamp{}, err
 	}
 	if !hint {
