@@ -50,7 +50,7 @@ type toggle string
 func (toggle) IsBool() bool { return true }
 
 // Decode implements kong.MapperValue.
-func (t *toggle) Decode(ctx *kong.DecodeContext) error {
+func (t *toggle) Decode(ctx *kong.DecodeContext) error { //nolint:unparam // the interface's
 	*t = "true"
 	if ctx.Scan.Peek().Type == kong.FlagValueToken {
 		*t = toggle(fmt.Sprint(ctx.Scan.Pop().Value))

@@ -62,20 +62,19 @@ func daemon(ctx context.Context, inv invocation, cli parsed) int {
 
 // keep assembles the loop, opens the front door for it, and runs it.
 func keep(ctx context.Context, inv invocation, set settings, log *zap.Logger, front *front, onSilence func(time.Duration)) error {
-	var counted *metrics.Metrics
 	late := &lateObserver{}
 	a, err := assemble(ctx, inv, set, log, func(c *refresh.Config) {
 		c.Observer = late
 		c.OnSilence = onSilence
 	})
-	switch {
-	case ctx.Err() != nil:
-		return nil // asked to stop while it waited for the task metadata
-	case err != nil:
+	if ctx.Err() != nil { // asked to stop, perhaps while it waited for the task metadata
+		return nil //nolint:nilerr // then nothing is wrong with the settings
+	}
+	if err != nil {
 		return &wrongSetting{err}
 	}
 	t, b := a.task, buildInfo()
-	counted = metrics.New(metrics.Build{Version: b.version, Revision: b.revision, GoVersion: b.goVersion},
+	counted := metrics.New(metrics.Build{Version: b.version, Revision: b.revision, GoVersion: b.goVersion},
 		metrics.Task{ARN: t.ARN, Cluster: t.Cluster, Family: t.Family, Revision: t.Revision, Service: t.ServiceName}, a.names, a.paths)
 	late.Observer = counted
 	mux := http.NewServeMux()

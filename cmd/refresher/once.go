@@ -39,8 +39,11 @@ func once(ctx context.Context, inv invocation, cli parsed) int {
 	}
 	running, stop := context.WithCancel(ctx)
 	defer stop()
-	ended := make(chan error, 1)
-	go func() { ended <- a.loop.Run(running) }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = a.loop.Run(running) // nil after a stop
+	}()
 	defer func() { stop(); <-ended }()
 	for {
 		if health.Written(a.loop.View()).OK {

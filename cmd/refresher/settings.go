@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"go.uber.org/zap/zapcore"
 
@@ -154,6 +155,8 @@ func parseOutput(s string, mode fs.FileMode) (outputSetting, error) {
 	switch {
 	case !filepath.IsAbs(path):
 		return outputSetting{}, fmt.Errorf("%q is no absolute path, such as %s", s, defaultOutput)
+	case !utf8.ValidString(path):
+		return outputSetting{}, fmt.Errorf("%q is not UTF-8: it could not be a label of a metric", s)
 	case strings.HasSuffix(path, "/"):
 		return outputSetting{}, fmt.Errorf("%q is a directory; give the file, such as %sconfig.json", s, path)
 	}

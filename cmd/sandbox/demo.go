@@ -106,7 +106,7 @@ type child struct {
 
 // startRefresher runs the binary with what ECS would give it, and nothing else of this environment.
 func (d *demo) startRefresher(binary string, stderr io.Writer) (*child, error) {
-	cmd := exec.Command(binary, "run") //nolint:noctx // it is stopped with SIGTERM, as ECS does, and not with the kill of a context
+	cmd := exec.Command(binary, "run") // no context: it is stopped with SIGTERM, as ECS does, and not killed
 	cmd.Env = append(d.aws.Environ(), "REFRESHER_OUTPUTS="+filepath.Join(d.dir, "config.json"), "REFRESHER_LISTEN=127.0.0.1:0")
 	cmd.Stderr = stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is the demo's: it says good-bye itself
@@ -241,7 +241,7 @@ func (d *demo) tryFirst(ctx context.Context) error {
 // ignoreEnd drops an error that is only the demo's own end.
 func ignoreEnd(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // that is the point
 	}
 	return err
 }

@@ -12,7 +12,7 @@ import (
 
 // Source gives the state of things as it is now.
 type Source interface {
-	View() refresh.View  // blocks for as long as the file system does
+	View() refresh.View  // looks at the files, which may take a while
 	Beat() time.Duration // since the loop last turned; never blocks
 }
 

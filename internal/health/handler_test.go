@@ -2,6 +2,7 @@ package health
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"io"
 	"net/http"
@@ -318,8 +319,8 @@ func TestPageEscapesEveryField(t *testing.T) {
 	}
 	v := goodView(t)
 	v.OnDisk[0].Sums[taskHost] = sum("x")
-	v.Scopes[0].Err = &fault.Error{Class: fault.BadRequest, Op: "ask", Err: io.EOF, Cure: hostile}
-	if body := ask(routes(fixed{v}), "GET", "/").Body.String(); strings.Contains(body, "<script") || strings.Count(body, "&lt;script") != 3 {
+	v.Scopes[0].Err = &fault.Error{Class: fault.BadRequest, Op: "ask", Err: errors.New(hostile), Cure: hostile}
+	if body := ask(routes(fixed{v}), "GET", "/").Body.String(); strings.Contains(body, "<script") || strings.Count(body, "&lt;script") != 4 {
 		t.Errorf("an error's text is markup:\n%s", body)
 	}
 }

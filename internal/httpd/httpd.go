@@ -113,7 +113,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		s.stopAccepting(ctx)
-		<-served
+		<-served //nolint:errcheck // the listener was closed: it says so
 	case err := <-served:
 		failed = fmt.Errorf("serving on %s: %w", s.Addr(), err)
 		s.stopAccepting(ctx)

@@ -18,9 +18,6 @@ type gauges struct {
 }
 
 func newGauges(src Source) *gauges {
-	desc := func(name, help string, labels ...string) *prometheus.Desc {
-		return prometheus.NewDesc(namespace+"_"+name, help, labels, nil)
-	}
 	return &gauges{
 		src:         src,
 		expiry:      desc("token_expiry_timestamp_seconds", "When the token in the primary output expires; 0 where there is none of ours.", "registry"),
@@ -37,6 +34,10 @@ func newGauges(src Source) *gauges {
 		skew:        desc("clock_skew_seconds", "How far the local clock is ahead of AWS's; 0 until AWS has answered."),
 		credentials: desc("credentials_expiry_timestamp_seconds", "When the credentials that last asked for a token expire; 0 where that is not known.", "identity"),
 	}
+}
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(namespace+"_"+name, help, labels, nil)
 }
 
 // Describe implements prometheus.Collector.

@@ -7,6 +7,8 @@ package metrics
 
 import (
 	"net/http"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -39,52 +41,17 @@ type Source interface {
 type Metrics struct {
 	registry *prometheus.Registry
 
-	refreshes *prometheus.CounterVec
-	errors    *prometheus.CounterVec
-	duration  *prometheus.HistogramVec
-
-	writes       *prometheus.CounterVec
-	outputErrors *prometheus.CounterVec
-	repairs      *prometheus.CounterVec
+	mu         sync.Mutex
+	registries tallies[attempts]
+	outputs    tallies[writes]
 }
 
 // New makes the series of all registries and outputs, named as configured.
 func New(build Build, task Task, registries, outputs []string) *Metrics {
-	m := &Metrics{
-		registry:     prometheus.NewRegistry(),
-		refreshes:    counter("refresh_total", "Attempts to renew the token of a registry.", "registry", "status"),
-		errors:       counter("refresh_errors_total", "Attempts that failed, and tokens that the registry rejected, by class.", "registry", "class"),
-		writes:       counter("output_writes_total", "Attempts to write an output.", "output", "status"),
-		outputErrors: counter("output_errors_total", "Attempts to write an output that failed, by class.", "output", "class"),
-		repairs:      counter("output_repairs_total", "Writes that put back what another program had changed.", "output"),
-		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Namespace: namespace, Name: "refresh_duration_seconds", Help: "How long an attempt to renew a token took.",
-			Buckets: []float64{.05, .1, .25, .5, 1, 2.5, 5, 10},
-		}, []string{"registry"}),
-	}
-	m.registry.MustRegister(m.refreshes, m.errors, m.duration, m.writes, m.outputErrors, m.repairs,
+	m := &Metrics{registry: prometheus.NewRegistry(), registries: newTallies[attempts](registries), outputs: newTallies[writes](outputs)}
+	m.registry.MustRegister(counters{m, newCounterDescs()},
 		constant("build_info", "The program; always 1.", prometheus.Labels{"version": build.Version, "revision": build.Revision, "goversion": build.GoVersion}),
 		constant("task_info", "The ECS task; always 1.", prometheus.Labels{"task_arn": task.ARN, "cluster": task.Cluster, "family": task.Family, "revision": task.Revision, "service": task.Service}))
-	for _, r := range registries {
-		m.refreshes.WithLabelValues(r, success)
-		m.refreshes.WithLabelValues(r, failure)
-		m.duration.WithLabelValues(r)
-		for _, c := range fault.Classes() {
-			if !c.OfOutput() {
-				m.errors.WithLabelValues(r, string(c))
-			}
-		}
-	}
-	for _, o := range outputs {
-		m.writes.WithLabelValues(o, success)
-		m.writes.WithLabelValues(o, failure)
-		m.repairs.WithLabelValues(o)
-		for _, c := range fault.Classes() {
-			if c.OfOutput() {
-				m.outputErrors.WithLabelValues(o, string(c))
-			}
-		}
-	}
 	return m
 }
 
@@ -96,37 +63,109 @@ func (m *Metrics) Handler(src Source) http.Handler {
 
 // Attempted implements refresh.Observer.
 func (m *Metrics) Attempted(registries []string, took time.Duration, class fault.Class) {
-	for _, r := range registries {
-		m.duration.WithLabelValues(r).Observe(took.Seconds())
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, name := range registries {
+		t := m.registries.of(name)
+		t.took.observe(took.Seconds())
 		if class == "" {
-			m.refreshes.WithLabelValues(r, success).Inc()
+			t.successes++
 			continue
 		}
-		m.refreshes.WithLabelValues(r, failure).Inc()
-		m.errors.WithLabelValues(r, string(class)).Inc()
+		t.failures++
+		t.classes.count(class)
 	}
 }
 
 // Rejected implements refresh.Observer.
 func (m *Metrics) Rejected(registry string) {
-	m.errors.WithLabelValues(registry, string(fault.TokenRejected)).Inc()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.registries.of(registry).classes.count(fault.TokenRejected)
 }
 
 // Written implements refresh.Observer.
 func (m *Metrics) Written(output string, repair bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	t := m.outputs.of(output)
 	switch {
 	case err != nil:
-		m.writes.WithLabelValues(output, failure).Inc()
-		m.outputErrors.WithLabelValues(output, string(refresh.Class(err))).Inc()
+		t.failures++
+		t.classes.count(refresh.Class(err))
 		return
 	case repair:
-		m.repairs.WithLabelValues(output).Inc()
+		t.repairs++
 	}
-	m.writes.WithLabelValues(output, success).Inc()
+	t.successes++
 }
 
-func counter(name, help string, labels ...string) *prometheus.CounterVec {
-	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
+// tallies are counts by name, in the order of the configuration. A thousand registries would take 8 KB each as counters of
+// client_golang, and take a few hundred bytes like this.
+type tallies[T any] struct {
+	names  []string
+	counts []T
+	index  map[string]int
+}
+
+func newTallies[T any](names []string) tallies[T] {
+	t := tallies[T]{names: names, counts: make([]T, len(names)), index: make(map[string]int, len(names))}
+	for i, n := range names {
+		t.index[n] = i
+	}
+	return t
+}
+
+// of returns the counts of a name; of one that is not configured, counts that nobody sees.
+func (t tallies[T]) of(name string) *T {
+	i, ok := t.index[name]
+	if !ok {
+		return new(T)
+	}
+	return &t.counts[i]
+}
+
+// attempts counts what happened to one registry.
+type attempts struct {
+	successes, failures uint64
+	classes             byClass
+	took                histogram
+}
+
+// writes counts what happened to one output.
+type writes struct {
+	successes, failures, repairs uint64
+	classes                      byClass
+}
+
+// byClass counts errors, by the place of their class in fault.Classes.
+type byClass [classes]uint64
+
+const classes = 17
+
+func (b *byClass) count(c fault.Class) {
+	if i := slices.Index(fault.Classes(), c); i >= 0 {
+		b[i]++
+	}
+}
+
+// bounds of the histogram, in seconds.
+var bounds = [...]float64{.05, .1, .25, .5, 1, 2.5, 5, 10}
+
+type histogram struct {
+	buckets [len(bounds)]uint64 // each with all below it
+	count   uint64
+	sum     float64
+}
+
+func (h *histogram) observe(v float64) {
+	h.count++
+	h.sum += v
+	for i, b := range bounds {
+		if v <= b {
+			h.buckets[i]++
+		}
+	}
 }
 
 func constant(name, help string, labels prometheus.Labels) prometheus.Collector {

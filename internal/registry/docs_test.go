@@ -9,11 +9,15 @@ import (
 
 // The documentation shows lines to copy: each must work.
 func TestDocumentedLinesParse(t *testing.T) {
-	doc, err := os.ReadFile("../../docs/registries.md")
-	if err != nil {
-		t.Fatal(err)
+	var doc []byte
+	for _, file := range []string{"../../README.md", "../../docs/registries.md"} {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		doc = append(doc, b...)
 	}
-	spans := regexp.MustCompile("(?m)(?:`|^\\s*)--registry[ =]['\"]?([^`'\"\\s]+)").FindAllSubmatch(doc, -1)
+	spans := regexp.MustCompile("(?m)(?:`|^\\s*)--registry ['\"]?([^`'\"\\s]+)").FindAllSubmatch(doc, -1)
 	if n := strings.Count(string(doc), "--registry "); n != len(spans) {
 		t.Errorf("%d mentions of --registry, %d of them read: this test overlooks some", n, len(spans))
 	}

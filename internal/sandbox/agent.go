@@ -108,7 +108,7 @@ type (
 		ClockSynchronizationStatus string
 	}
 	containerMetadata struct {
-		DockerId      string //nolint:revive // the name on the wire
+		DockerId      string
 		Name          string
 		DockerName    string
 		Image         string

@@ -56,7 +56,7 @@ func (s *Sandbox) handle(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{s: s, r: r, w: &answer{ResponseWriter: w, now: s.now}, place: placeOf(r.Host), service: "-", operation: "-"}
 	defer x.finish() // also when a fault ends the connection by a panic
 	defer func() {
-		if p := recover(); p == http.ErrAbortHandler {
+		if p := recover(); p == http.ErrAbortHandler { //nolint:errorlint // the very value, as net/http compares it
 			panic(p)
 		} else if p != nil { // a mistake in here must not look like a network fault
 			http.Error(x.w, fmt.Sprintf("sandbox: panic: %v\n%s", p, debug.Stack()), http.StatusInternalServerError)
