@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -152,13 +153,20 @@ func get(url string) (int, string) {
 	return res.StatusCode, string(b)
 }
 
+// nextPort counts through ports that the kernel gives to nobody by itself, from a place that depends on the process: a port
+// found by listening on :0 may be taken again before the program listens.
+var nextPort atomic.Int64
+
 func freeAddr(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 12000+(int64(os.Getpid())*64+nextPort.Add(1))%18000)
+		if l, err := net.Listen("tcp", addr); err == nil {
+			l.Close()
+			return addr
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no free port")
+	return ""
 }
 
 // leaked returns a mark of the first secret found in a text, without repeating it.
