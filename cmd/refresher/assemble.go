@@ -105,7 +105,8 @@ func assemble(ctx context.Context, inv invocation, set settings, log *zap.Logger
 	}
 	opts := token.Options{
 		Version: buildInfo().version, Region: cmp.Or(around.region, specs[0].Host.Region), AllowInstanceRole: set.allowInstanceRole,
-		Timeout: set.timeout, MaxConns: set.parallel,
+		Timeout:  set.timeout * 4 / 5, // of one step: less than the whole attempt's, so that an error names the step
+		MaxConns: set.parallel,
 	}
 	if around.task.ID != "" {
 		opts.SessionName = "ecr-refresher-" + around.task.ID

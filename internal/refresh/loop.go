@@ -75,7 +75,7 @@ type Config struct {
 	Clock      Clock               // default: the machine's
 	Rand       func() float64      // uniform in [0, 1); default math/rand/v2
 	OnSnapshot func(*Snapshot)     // called by the loop's goroutine with each new snapshot; must not block
-	OnSilence  func(time.Duration) // called once, by another goroutine, if the loop has not turned for Silence
+	OnSilence  func(time.Duration) // called once at most, by another goroutine, if the loop has not turned for Silence
 }
 
 // Loop keeps tokens in files. Make one with [New], run it once with [Loop.Run]; the other methods are for any goroutine.
@@ -85,9 +85,11 @@ type Loop struct {
 	clock Clock
 
 	snapshot atomic.Pointer[Snapshot]
-	beat     atomic.Int64 // of the last turn, on the elapsed clock
+	born     time.Time
+	beat     atomic.Int64 // of the last turn, since born on Go's clock: like the timers, it stands still while the machine sleeps
 	events   chan func()  // what flights hand back
 	renew    chan struct{}
+	looking  []chan struct{} // by output, one place each: who looks at the file for a view
 
 	// What follows belongs to the loop's goroutine.
 	flights    sync.WaitGroup
@@ -98,12 +100,14 @@ type Loop struct {
 	steps      stepDetector
 	begun      time.Time
 	started    time.Duration
-	dirty      bool // the snapshot is out of date
+	looked     time.Duration // when the files were looked at last, for the slow look
+	dirty      bool          // the snapshot is out of date
 
 	fetching              int
 	published, flushed    int // publications: counted up by new tokens, taken over by writes
 	batchFirst, batchLast time.Duration
-	unverified            []int // registries to ask, by index
+	unverified            []int  // registries to ask, by index
+	rejecting             []bool // by registry: the log has told that it rejects the token
 	verifying             int
 	verifiedAt            time.Duration
 }
@@ -130,8 +134,9 @@ func New(cfg Config) *Loop {
 	}
 	l := &Loop{cfg: cfg, log: cfg.Log, clock: cfg.Clock.orDefault(), events: make(chan func()), renew: make(chan struct{}, 1)}
 	l.anchor = anchor{clock: l.clock}
-	l.begun, l.started = l.clock.Wall(), l.clock.Elapsed()
+	l.born, l.begun, l.started = time.Now(), l.clock.Wall(), l.clock.Elapsed()
 	l.verifiedAt = l.started
+	l.rejecting = make([]bool, len(cfg.Registries))
 	byScope := map[token.Scope]int{}
 	for i, spec := range cfg.Registries {
 		key := token.ScopeOf(spec)
@@ -146,24 +151,22 @@ func New(cfg Config) *Loop {
 	}
 	for _, o := range cfg.Outputs {
 		l.outputs = append(l.outputs, &output{cfg: o, state: OutputState{Name: o.Name}})
+		l.looking = append(l.looking, make(chan struct{}, 1))
 	}
-	l.beat.Store(int64(l.started))
-	l.publishSnapshot()
+	l.snapshot.Store(l.takeSnapshot())
 	return l
 }
 
 // Run turns until ctx ends, and returns when everything that it started has ended: nil after a stop. The files stay.
 func (l *Loop) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	defer l.flights.Wait()
+	defer l.land()
 	defer cancel()
 	alarm := l.watchSilence()
 	defer alarm.Stop()
-	for _, o := range l.outputs {
-		l.adopt(o.cfg.File.Recall())
-	}
+	l.recall(ctx)
+	l.lookAtAll()
 	for i, o := range l.outputs {
-		o.changed = true // whatever stands there now
 		if o.cfg.Watch != nil {
 			l.flights.Go(func() {
 				o.cfg.Watch(ctx, func() { l.send(ctx, func() { l.outputs[i].changed = true }) })
@@ -183,9 +186,6 @@ func (l *Loop) Run(ctx context.Context) error {
 			l.log.Info("asked to renew everything now")
 			l.renewAll()
 		case <-timer.C:
-			for _, o := range l.outputs {
-				o.changed = true // the slow look, where no event comes
-			}
 		}
 		if ctx.Err() != nil {
 			return nil
@@ -202,20 +202,32 @@ func (l *Loop) turn(ctx context.Context) time.Duration {
 		l.dirty = true
 		l.renewAll()
 	}
+	if l.clock.Elapsed()-l.looked >= Tick {
+		l.lookAtAll()
+	}
 	l.startDue(ctx)
 	l.startSyncs(ctx)
 	l.verifyHourly(ctx)
 	l.settle()
-	l.beat.Store(int64(l.clock.Elapsed()))
+	l.beat.Store(int64(time.Since(l.born)))
 	if l.dirty {
 		l.publishSnapshot()
 	}
 	return l.untilNext()
 }
 
+// lookAtAll marks every file as perhaps changed: the slow look, where no event comes.
+func (l *Loop) lookAtAll() {
+	l.looked = l.clock.Elapsed()
+	for _, o := range l.outputs {
+		o.changed = true
+	}
+}
+
 // untilNext is how long to sleep: never longer than a tick.
 func (l *Loop) untilNext() time.Duration {
-	now, next := l.clock.Elapsed(), Tick
+	now := l.clock.Elapsed()
+	next := l.looked + Tick - now
 	for _, s := range l.scopes {
 		if !s.inFlight && (l.fetching < l.cfg.Parallel || s.due > now) {
 			next = min(next, s.due-now)
@@ -254,16 +266,31 @@ func (l *Loop) send(ctx context.Context, f func()) {
 
 // watchSilence arms the alarm that each turn puts off.
 func (l *Loop) watchSilence() *time.Timer {
+	var once sync.Once
 	return time.AfterFunc(Silence, func() {
 		if l.cfg.OnSilence != nil {
-			l.cfg.OnSilence(Silence)
+			once.Do(func() { l.cfg.OnSilence(Silence) })
 		}
 	})
 }
 
+// land waits for what was started. Calls end with their context; a file system that hangs does not, and is left behind.
+func (l *Loop) land() {
+	landed := make(chan struct{})
+	go func() { l.flights.Wait(); close(landed) }()
+	select {
+	case <-landed:
+	case <-time.After(landMost):
+		l.log.Warn("stopped without waiting any longer for a file system that does not answer")
+	}
+}
+
+// landMost is how long a stop waits: well within the 30 s after which ECS kills.
+const landMost = 5 * time.Second
+
 func (l *Loop) now() time.Time { return l.anchor.now() }
 
-func (l *Loop) publishSnapshot() {
+func (l *Loop) takeSnapshot() *Snapshot {
 	s := &Snapshot{Started: l.begun, anchor: l.anchor, Registries: append([]RegistryState(nil), l.registries...)}
 	for _, sc := range l.scopes {
 		s.Scopes = append(s.Scopes, sc.state)
@@ -271,6 +298,11 @@ func (l *Loop) publishSnapshot() {
 	for _, o := range l.outputs {
 		s.Outputs = append(s.Outputs, o.state)
 	}
+	return s
+}
+
+func (l *Loop) publishSnapshot() {
+	s := l.takeSnapshot()
 	l.dirty = false
 	l.snapshot.Store(s)
 	if l.cfg.OnSnapshot != nil {
@@ -285,22 +317,6 @@ func (l *Loop) Renew() {
 	default:
 	}
 }
-
-// View is the last snapshot with the files as they are now. It reads the files, so it blocks for as long as they do.
-func (l *Loop) View() View {
-	s := l.snapshot.Load()
-	v := View{Snapshot: s, OnDisk: make([]OnDisk, len(l.cfg.Outputs))}
-	for i, o := range l.cfg.Outputs {
-		found, err := o.File.Look()
-		v.OnDisk[i] = OnDisk{found, err}
-	}
-	v.Now, v.Skew = s.anchor.now(), s.anchor.skew()
-	v.Beat = l.Beat()
-	return v
-}
-
-// Beat is how long ago the loop turned last.
-func (l *Loop) Beat() time.Duration { return l.clock.Elapsed() - time.Duration(l.beat.Load()) }
 
 func (l *Loop) namesOf(s *scope) []string {
 	names := make([]string, len(s.registries))

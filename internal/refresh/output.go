@@ -88,7 +88,7 @@ func (l *Loop) startSyncs(ctx context.Context) {
 			}
 		}
 		o.inFlight, o.changed = true, false
-		publication := l.flushed
+		publication := l.published // of an open batch too: what was put there is no repair later
 		l.flights.Go(func() {
 			r, err := o.cfg.File.Sync(want)
 			l.send(ctx, func() { l.synced(ctx, i, publication, r, err) })
@@ -100,7 +100,8 @@ func (l *Loop) startSyncs(ctx context.Context) {
 func (l *Loop) synced(ctx context.Context, i, publication int, r writer.Result, err error) {
 	o := l.outputs[i]
 	o.inFlight = false
-	fresh := o.written < publication
+	before := o.written
+	fresh := before < publication
 	if err != nil {
 		l.writeFailed(o, asFault(err, fault.OutputOther, "write "+o.state.Name))
 		return
@@ -109,13 +110,13 @@ func (l *Loop) synced(ctx context.Context, i, publication int, r writer.Result, 
 		l.log.Info("output works again", zap.String("output", o.state.Name), zap.Int("failures", o.state.Failures))
 	}
 	l.dirty = l.dirty || fresh || r.Wrote || o.state.Err != nil
-	o.state.Err, o.state.Failures, o.notYet = nil, 0, 0
+	o.state.Err, o.state.Failures = nil, 0
 	o.written = max(o.written, publication)
 	switch {
 	case fresh && r.Wrote:
 		l.cfg.Observer.Written(o.state.Name, false, nil)
 		if i == 0 {
-			l.logWritten(o)
+			l.logWritten(o, before)
 		}
 	case r.Wrote:
 		l.cfg.Observer.Written(o.state.Name, true, nil)
@@ -176,16 +177,15 @@ func (l *Loop) settle() {
 	}
 }
 
-// logWritten tells of new tokens in the primary output: the one line of a renewal.
-func (l *Loop) logWritten(o *output) {
+// logWritten tells of the tokens in the primary output that came after a publication: the one line of a renewal.
+func (l *Loop) logWritten(o *output, after int) {
 	var names []string
 	var expires time.Time
 	next := time.Duration(-1)
 	for _, s := range l.scopes {
-		if s.grant == nil || s.grant == s.told {
+		if s.publication <= after || s.publication > o.written {
 			continue
 		}
-		s.told = s.grant
 		names = append(names, l.namesOf(s)...)
 		if expires.IsZero() || s.grant.Expires.Before(expires) {
 			expires = s.grant.Expires
@@ -193,6 +193,9 @@ func (l *Loop) logWritten(o *output) {
 		if in := s.due - l.clock.Elapsed(); next < 0 || in < next {
 			next = in
 		}
+	}
+	if len(names) == 0 {
+		return // newer ones came during the write: their own follows
 	}
 	l.log.Info("token written", zap.String("output", o.state.Name), namesField(names),
 		zap.Time("expires", expires.UTC()), zap.Duration("renew_in", next.Round(time.Second)))

@@ -1,6 +1,7 @@
 package refresh
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -18,14 +19,16 @@ type scope struct {
 	state      ScopeState
 	registries []int
 
-	grant    *writer.Grant // the token in hand; nil where there is none
-	told     *writer.Grant // the token that the log has told of
-	due      time.Duration // of the next call, on the elapsed clock
-	called   time.Duration // of the last call
-	asked    bool          // at least once
-	inFlight bool
-	failing  time.Duration // since when, while state.Failures > 0
-	rejected int           // tokens in a row that no registry accepted
+	grant       *writer.Grant // the token in hand; nil where there is none
+	lapsed      *writer.Grant // the token whose end, before a successor came, the log has told of
+	publication int           // of the token in hand
+	due         time.Duration // of the next call, on the elapsed clock
+	called      time.Duration // of the last call
+	asked       bool          // at least once
+	inFlight    bool
+	failing     time.Duration // since when, while state.Failures > 0
+	verifying   int           // registries that have not said yet whether they accept the token in hand
+	rejected    int           // tokens in a row that no registry accepted
 }
 
 // dateRounding is what a Date header lacks on average: it is cut to whole seconds.
@@ -46,7 +49,7 @@ func (l *Loop) startFetch(ctx context.Context, s *scope) {
 		defer cancel()
 		start := time.Now()
 		t, err := l.cfg.Source.Token(attempt, s.state.Scope)
-		if err != nil && context.Cause(attempt) == errDeadline {
+		if err != nil && errors.Is(context.Cause(attempt), errDeadline) {
 			err = asFault(err, fault.Timeout, "get a token for "+s.state.Scope.String())
 		}
 		took, at := time.Since(start), l.clock.Elapsed()
@@ -60,8 +63,10 @@ func (l *Loop) fetched(s *scope, t token.Token, err error, took, at time.Duratio
 	l.fetching--
 	l.dirty = true
 	if err == nil {
-		l.anchor = anchor{clock: l.clock, byAWS: true, date: t.Issued.Add(dateRounding), elapsed: at}
-		if now := l.now(); !Valid(now, t.Issued, t.Expires) {
+		a := anchor{clock: l.clock, byAWS: true, date: t.Issued.Add(dateRounding), elapsed: at}
+		if Valid(a.now(), t.Issued, t.Expires) {
+			l.anchor = a
+		} else { // nor is its date believed
 			err = &fault.Error{Class: fault.InvalidResponse, Op: "get a token for " + s.state.Scope.String(),
 				Err: errors.New("the token was born expired"), Cure: "see whether a proxy or a custom endpoint answers in place of AWS"}
 		}
@@ -87,6 +92,7 @@ func (l *Loop) succeeded(s *scope, t token.Token) {
 	s.state.CredentialsExpire = t.CredentialsExpire
 	due := l.cfg.Policy.Due(t.Issued, t.Expires, l.cfg.Rand())
 	l.schedule(s, due.Sub(now))
+	s.verifying = 0
 	for _, r := range s.registries {
 		l.registries[r].Accepted, l.registries[r].Err = Unknown, nil
 	}
@@ -109,16 +115,15 @@ func (l *Loop) failed(s *scope, err error) {
 		f.Left = validFor.Seconds() / s.grant.Expires.Sub(s.grant.Issued).Seconds()
 	}
 	retry := Backoff(f, l.cfg.Rand())
-	if class == fault.ClockSkew && s.state.Failures == 1 {
-		retry = MinInterval // the SDK has learnt the server's clock from this answer
-	}
 	l.schedule(s, retry)
-	if class == before && !powerOfTen(s.state.Failures) {
+	lapse := validFor <= 0 && s.lapsed != s.grant // consumers have begun to fail
+	if class == before && !powerOfTen(s.state.Failures) && !lapse {
 		return
 	}
 	say := l.log.Warn
 	if validFor <= 0 {
 		say = l.log.Error
+		s.lapsed = s.grant
 	}
 	say("renewal failed", l.namesField(s), zap.String("class", string(class)), zap.Error(err), zap.String("cure", fault.CureOf(err)),
 		zap.Int("failures", s.state.Failures), zap.Duration("retry_in", retry.Round(time.Millisecond)),
@@ -133,6 +138,7 @@ func (l *Loop) hold(s *scope, g *writer.Grant) {
 	s.state.Known = known[max(0, len(known)-maxKnown):]
 	s.grant, s.state.Issued, s.state.Expires = g, g.Issued, g.Expires
 	l.publish()
+	s.publication = l.published
 }
 
 // maxKnown bounds the tokens that are recognised in a file: one that could not be written for days, beside newer ones.
@@ -149,7 +155,8 @@ func (l *Loop) schedule(s *scope, in time.Duration) {
 	l.dirty = true
 }
 
-// startDue starts the calls that are due, first attempts before retries, so that scopes which hang never starve the others.
+// startDue starts the calls that are due, the one that has waited longest first, so that scopes which hang never starve the
+// others.
 func (l *Loop) startDue(ctx context.Context) {
 	now := l.clock.Elapsed()
 	var due []*scope
@@ -158,25 +165,38 @@ func (l *Loop) startDue(ctx context.Context) {
 			due = append(due, s)
 		}
 	}
-	slices.SortStableFunc(due, func(a, b *scope) int {
-		switch {
-		case a.asked != b.asked && !a.asked:
-			return -1
-		case a.asked != b.asked:
-			return 1
-		}
-		return int(max(min(a.due-b.due, 1), -1))
-	})
+	slices.SortStableFunc(due, func(a, b *scope) int { return cmp.Compare(a.due, b.due) })
 	for _, s := range due[:min(len(due), max(0, l.cfg.Parallel-l.fetching))] {
 		l.startFetch(ctx, s)
 	}
 }
 
-// renewAll makes every scope due now.
+// renewAll makes every scope due now. One that is due already keeps its place.
 func (l *Loop) renewAll() {
+	now := l.clock.Elapsed()
 	for _, s := range l.scopes {
-		if !s.inFlight {
+		if !s.inFlight && s.due > now {
 			l.schedule(s, 0)
+		}
+	}
+}
+
+// recall adopts what the files hold. It waits for them, but not for one that hangs.
+func (l *Loop) recall(ctx context.Context) {
+	found := make(chan map[string]writer.Grant, len(l.outputs))
+	for _, o := range l.outputs {
+		l.flights.Go(func() { found <- o.cfg.File.Recall() })
+	}
+	late := time.NewTimer(lookMost)
+	defer late.Stop()
+	for range l.outputs {
+		select {
+		case recalled := <-found:
+			l.adopt(recalled)
+		case <-late.C:
+			return
+		case <-ctx.Done():
+			return
 		}
 	}
 }
@@ -186,6 +206,7 @@ func (l *Loop) renewAll() {
 func (l *Loop) adopt(recalled map[string]writer.Grant) {
 	now := l.now()
 	for _, s := range l.scopes {
+		news := false
 		for _, r := range s.registries {
 			g, ok := recalled[l.registries[r].Spec.Host.Name]
 			if !ok || g.Scope != s.state.Scope.String() || !Valid(now, g.Issued, g.Expires) ||
@@ -197,10 +218,10 @@ func (l *Loop) adopt(recalled map[string]writer.Grant) {
 			}
 			l.hold(s, &g)
 			s.state.Adopted = true
-			s.told = s.grant
 			l.schedule(s, l.cfg.Policy.Due(g.Issued, g.Expires, l.cfg.Rand()).Sub(now))
+			news = true
 		}
-		if s.grant != nil {
+		if news {
 			l.log.Info("token adopted from the file", l.namesField(s), zap.Time("expires", s.grant.Expires.UTC()),
 				zap.Duration("renew_in", (s.due-l.clock.Elapsed()).Round(time.Second)))
 		}

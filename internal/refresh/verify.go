@@ -2,6 +2,7 @@ package refresh
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -20,18 +21,20 @@ func (l *Loop) startVerify(ctx context.Context) {
 		i := l.unverified[0]
 		l.unverified = l.unverified[1:]
 		r := &l.registries[i]
-		g := l.scopes[r.Scope].grant
+		s := l.scopes[r.Scope]
+		g := s.grant
 		if g == nil {
 			continue
 		}
 		l.verifying++
+		s.verifying++
 		l.flights.Go(func() {
 			attempt, cancel := context.WithTimeoutCause(ctx, l.cfg.Timeout, errDeadline)
 			defer cancel()
 			err := l.cfg.Verifier.Accepts(attempt, r.Spec.Host.Name, g.Auth)
 			l.send(ctx, func() {
 				l.verifying--
-				if l.scopes[r.Scope].grant == g { // else the answer is about an older token
+				if s.grant == g { // else the answer is about an older token
 					l.verified(i, asFault(err, fault.Network, "ask "+r.Spec.Host.Name))
 				}
 				l.startVerify(ctx)
@@ -43,7 +46,6 @@ func (l *Loop) startVerify(ctx context.Context) {
 // verified takes in what a registry said.
 func (l *Loop) verified(i int, err error) {
 	r := &l.registries[i]
-	before := r.Accepted
 	r.Err = err
 	l.dirty = true
 	switch Class(err) {
@@ -51,47 +53,48 @@ func (l *Loop) verified(i int, err error) {
 		r.Accepted = Accepted
 	case fault.TokenRejected:
 		r.Accepted = Rejected
+		l.cfg.Observer.Rejected(r.Spec.Name)
 	default: // not asked: the registry may be out of the refresher's reach, and in that of the consumers
 		r.Accepted = Unknown
 		l.log.Debug("registry not asked whether it accepts the token", zap.String("registry", r.Spec.Name), zap.Error(err))
 	}
 	s := l.scopes[r.Scope]
-	if r.Accepted != Rejected {
-		if r.Accepted == Accepted {
-			s.rejected = 0
-		}
-		if before == Rejected {
-			l.log.Info("registry accepts the token again", zap.String("registry", r.Spec.Name))
-		}
+	s.verifying--
+	if s.verifying > 0 || slices.ContainsFunc(l.unverified, func(u int) bool { return l.registries[u].Scope == r.Scope }) {
 		return
 	}
-	var retry time.Duration
-	if !l.anyAccepts(s) {
-		// Nobody of the scope takes it: perhaps it was revoked. One renewal at once, then slower and slower.
-		s.rejected++
-		if s.rejected > 1 {
+	l.judge(s)
+}
+
+// judge draws the conclusion once all registries of a scope have spoken. Where nobody accepts the token, perhaps it was
+// revoked: one renewal at once, then as slowly as after a permanent failure. Where somebody does, a rejection elsewhere is
+// about permissions, which a renewal does not change.
+func (l *Loop) judge(s *scope) {
+	says := func(a Acceptance) bool {
+		return slices.ContainsFunc(s.registries, func(i int) bool { return l.registries[i].Accepted == a })
+	}
+	if says(Accepted) {
+		s.rejected = 0
+	} else if says(Rejected) {
+		var retry time.Duration
+		if s.rejected++; s.rejected > 1 {
 			retry = Backoff(Failure{Class: fault.NoCredentials, Count: s.rejected - 1, Held: true, Left: 1}, l.cfg.Rand())
 		}
-		if at := l.clock.Elapsed() + retry; !s.inFlight && at < s.due {
+		if !s.inFlight && l.clock.Elapsed()+retry < s.due {
 			l.schedule(s, retry)
 		}
 	}
-	l.cfg.Observer.Rejected(r.Spec.Name)
-	if before != Rejected {
-		l.log.Warn("registry rejects the token", zap.String("registry", r.Spec.Name), zap.String("class", string(fault.TokenRejected)),
-			zap.Error(err), zap.String("cure", fault.CureOf(err)), zap.Duration("retry_in", (s.due-l.clock.Elapsed()).Round(time.Millisecond)))
-	}
-}
-
-// anyAccepts reports whether a registry of the scope accepts the token in hand. Then a rejection elsewhere is about
-// permissions, which a renewal does not change.
-func (l *Loop) anyAccepts(s *scope) bool {
-	for _, r := range s.registries {
-		if l.registries[r].Accepted == Accepted {
-			return true
+	for _, i := range s.registries {
+		switch r := &l.registries[i]; {
+		case r.Accepted == Rejected && !l.rejecting[i]:
+			l.rejecting[i] = true
+			l.log.Warn("registry rejects the token", zap.String("registry", r.Spec.Name), zap.String("class", string(fault.TokenRejected)),
+				zap.Error(r.Err), zap.String("cure", fault.CureOf(r.Err)), zap.Duration("retry_in", max(s.due-l.clock.Elapsed(), 0).Round(time.Millisecond)))
+		case r.Accepted == Accepted && l.rejecting[i]:
+			l.rejecting[i] = false
+			l.log.Info("registry accepts the token again", zap.String("registry", r.Spec.Name))
 		}
 	}
-	return false
 }
 
 // verifyHourly puts every registry on the list once an hour.

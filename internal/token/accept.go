@@ -21,7 +21,7 @@ func (c *Client) Accepts(ctx context.Context, host string, auth secret.Secret) e
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+host+"/v2/", nil)
 	if err != nil {
-		return &fault.Error{Class: fault.BadRequest, Op: op, Err: err}
+		return &fault.Error{Class: fault.BadRequest, Op: op, Err: err, Cure: "see that the registry's name is a host name"}
 	}
 	req.Header.Set("Authorization", "Basic "+auth.Reveal())
 	req.Header.Set("User-Agent", "ecr-refresher/"+c.opts.Version)
@@ -41,6 +41,9 @@ func (c *Client) Accepts(ctx context.Context, host string, auth secret.Secret) e
 		return &fault.Error{Class: fault.TokenRejected, Op: op, Err: errors.New("403: the registry refuses the token"), Cure: "if it stays after a renewal, see the policy of the VPC endpoint ecr.dkr"}
 	default:
 		v := byStatus(code)
+		if v.class == fault.BadRequest {
+			v.cure = "see that the host is the registry itself and not a proxy or a mirror"
+		}
 		return &fault.Error{Class: v.class, Op: op, Cure: v.cure, Err: fmt.Errorf("unexpected status %d", code)}
 	}
 }

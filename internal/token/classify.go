@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
@@ -30,32 +31,41 @@ type verdict struct {
 // is shared by many; then the status; then what kept an answer from coming.
 func classify(err error) verdict {
 	var api smithy.APIError
-	var answered *smithyhttp.ResponseError
-	hasCode, hasAnswer := errors.As(err, &api), errors.As(err, &answered)
+	var answered *smithyhttp.ResponseError      // the APIs'
+	var coded interface{ HTTPStatusCode() int } // that one, and the credential endpoint's errors
+	var garbled *smithy.DeserializationError
 	status, requestID := 0, ""
-	if hasAnswer && answered.Response != nil {
-		status = answered.HTTPStatusCode()
+	if errors.As(err, &coded) {
+		status = coded.HTTPStatusCode()
+	}
+	if errors.As(err, &answered) && answered.Response != nil {
 		requestID = answered.Response.Header.Get("X-Amzn-Requestid")
 	}
-	if hasCode && api.ErrorCode() != "" && status != http.StatusOK {
+	switch refused := status == 0 || status >= 300; {
+	case errors.As(err, &api) && api.ErrorCode() != "" && api.ErrorCode() != unknown && refused:
 		v := byCode(api.ErrorCode(), status, skew(answered))
-		v.text = clip(api.ErrorCode() + ": " + api.ErrorMessage())
-		if requestID != "" {
+		v.text = clip(strings.TrimSuffix(api.ErrorCode()+": "+api.ErrorMessage(), ": "+unknown))
+		if n := len(requestID); n > 0 && n <= 64 { // AWS's has 36
 			v.text += " (request " + requestID + ")"
 		}
 		return v
-	}
-	var garbled *smithy.DeserializationError
-	switch {
-	case errors.As(err, &garbled) || status == http.StatusOK:
-		return verdict{fault.InvalidResponse, fmt.Sprintf("the answer (status %d) is not what the API promises", status), "see whether a proxy or a custom endpoint answers in place of AWS"}
-	case status != 0:
+	case status != 0 && refused:
 		v := byStatus(status)
 		v.text = fmt.Sprintf("the answer has status %d and no error code", status)
 		return v
+	case errors.Is(err, errIncomplete):
+		return verdict{fault.InvalidResponse, errIncomplete.Error(), notAWS}
+	case errors.As(err, &garbled) || status != 0:
+		return verdict{fault.InvalidResponse, "the answer is not what the API promises", notAWS}
 	}
 	return byTransport(err)
 }
+
+// unknown is the SDK's word for a code or a message that is not there.
+const unknown = "UnknownError"
+
+// notAWS is the cure of an answer that AWS would not give.
+const notAWS = "see whether a proxy or a custom endpoint answers in place of AWS"
 
 func byCode(code string, status int, skew time.Duration) verdict {
 	switch code {
@@ -64,10 +74,10 @@ func byCode(code string, status int, skew time.Duration) verdict {
 	case "ThrottlingException", "Throttling", "ThrottleException", "ThrottledException", "TooManyRequestsException", "RequestLimitExceeded", "RequestThrottled", "RequestThrottledException", "SlowDown", "LimitExceededException":
 		return throttled
 	case "ExpiredTokenException", "ExpiredToken", "UnrecognizedClientException", "InvalidClientTokenId":
-		return verdict{class: fault.CredentialsUnavailable, cure: "the credentials in hand are not accepted; fresh ones are asked for at the next attempt"}
+		return verdict{class: fault.CredentialsUnavailable, cure: "fresh credentials are asked for at the next attempt; if these come from AWS_ACCESS_KEY_ID, remove it in favour of the task role"}
 	case "InvalidSignatureException", "SignatureDoesNotMatch", "RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture":
 		if skew.Abs() > 4*time.Minute || code != "InvalidSignatureException" && code != "SignatureDoesNotMatch" {
-			return verdict{class: fault.ClockSkew, cure: fmt.Sprintf("set the clock of the host: it differs from AWS's by about %s", skew.Round(time.Second))}
+			return verdict{class: fault.ClockSkew, cure: fmt.Sprintf("set the clock of the host: by the answer's Date it is off by about %s", skew.Round(time.Second).Abs())}
 		}
 		return verdict{class: fault.BadRequest, cure: "see whether a proxy changes the request, or whether the credentials in the environment are damaged"}
 	}
@@ -92,19 +102,19 @@ func byStatus(status int) verdict {
 func byTransport(err error) verdict {
 	var (
 		verification *tls.CertificateVerificationError
-		authority    x509.UnknownAuthorityError
-		name         x509.HostnameError
 		certificate  x509.CertificateInvalidError
-		record       tls.RecordHeaderError
-		alert        tls.AlertError
+		record       tls.RecordHeaderError // no TLS at all
+		op           *net.OpError
 		netErr       net.Error
 		dns          *net.DNSError
 	)
 	text := clip(innermost(err))
 	switch {
-	case errors.As(err, &verification) || errors.As(err, &authority) || errors.As(err, &name) || errors.As(err, &certificate) || errors.As(err, &record) || errors.As(err, &alert):
+	case errors.As(err, &certificate) && certificate.Reason == x509.Expired:
+		return verdict{fault.TLS, text, "see the clock of the host, and the certificate of the proxy or private endpoint if there is one"}
+	case errors.As(err, &verification) || errors.As(err, &record) || errors.As(err, &op) && op.Op == "remote error": // an alert
 		return verdict{fault.TLS, text, "if a proxy or a private endpoint has its own CA, give its certificate in AWS_CA_BUNDLE"}
-	case errors.Is(err, context.DeadlineExceeded) || errors.As(err, &netErr) && netErr.Timeout():
+	case errors.As(err, &netErr) && netErr.Timeout(): // as context.DeadlineExceeded is
 		return verdict{fault.Timeout, "no answer in time", "see that the task's subnet and security group let it reach the endpoint (NAT, or the VPC endpoints ecr.api, ecr.dkr and sts)"}
 	case errors.As(err, &dns):
 		return verdict{fault.Network, text, "see that the region exists and that the VPC resolves names"}
@@ -157,7 +167,7 @@ func innermost(err error) string {
 // clip makes one printable line of at most 300 bytes of a text that somebody else wrote.
 func clip(s string) string {
 	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
+		if !unicode.IsPrint(r) {
 			return ' '
 		}
 		return r

@@ -12,6 +12,7 @@ import (
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
 	"github.com/aws/aws-sdk-go-v2/credentials/endpointcreds"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
@@ -36,16 +37,20 @@ type Options struct {
 // Client obtains tokens. It makes one attempt per call: retrying is the caller's. It is safe for use by many goroutines.
 type Client struct {
 	opts Options
-	cfg  aws.Config
-	http *awshttp.BuildableClient
+	cfg  func() aws.Config // a function, as it holds the environment's keys: fmt shows no more than an address
+	http *http.Client      // for the registries
 	ids  *identities
 
-	mu  sync.Mutex
-	api map[Scope]getter // kept for ever: an SDK client remembers the server's clock for signing
+	mu   sync.Mutex
+	apis map[Scope]api // kept for ever: an SDK client remembers the server's clock for signing
 }
 
-// getter is one API, bound to a scope.
-type getter func(context.Context) (answer, middleware.Metadata, error)
+// api is one API of AWS, bound to a scope.
+type api struct {
+	ask     func(context.Context) (answer, middleware.Metadata, error)
+	custom  bool // the endpoint is not AWS's own: the scope or the environment names another
+	special bool // FIPS or dual-stack, by the scope or by the environment
+}
 
 // New reads the AWS settings of the environment (proxy, CA bundle, endpoints, credentials) and calls nobody. An error means
 // that a setting is wrong.
@@ -63,45 +68,65 @@ func New(ctx context.Context, opts Options) (*Client, error) {
 		t.MaxIdleConnsPerHost = opts.MaxConns
 		t.IdleConnTimeout = 10 * time.Second // the next call is hours away
 	})
-	state := imds.ClientDisabled
+	instance := imds.ClientDisabled
 	if opts.AllowInstanceRole {
-		state = imds.ClientDefaultEnableState
+		instance = imds.ClientDefaultEnableState
+	}
+	// For the container's credential endpoint and the instance's. The SDK's own client for the first has no response timeout and
+	// takes no context: one hung request would wedge every later one. A proxy must not see these either.
+	local := &http.Client{
+		Timeout:       min(opts.Timeout, localTimeout),
+		Transport:     &http.Transport{DisableKeepAlives: true},
+		CheckRedirect: stay,
 	}
 	cfg, err := config.LoadDefaultConfig(ctx,
 		config.WithRegion(opts.Region),
 		config.WithHTTPClient(client),
-		config.WithAppID("ecr-refresher-"+opts.Version),
-		config.WithEC2IMDSClientEnableState(state),
+		config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }), // for all: STS and the credential endpoints, too
+		config.WithAppID(appID(opts.Version)),
 		config.WithLogger(logging.Nop{}),
-		config.WithEndpointCredentialOptions(func(o *endpointcreds.Options) {
-			// The SDK's own client here has no response timeout and takes no context: one hung request would wedge every
-			// later one. A proxy must not see these either.
-			o.HTTPClient = &http.Client{Timeout: endpointTimeout, Transport: &http.Transport{DisableKeepAlives: true}}
-			o.Retryer = aws.NopRetryer{}
+		config.WithCredentialsCacheOptions(func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = expiryWindow }),
+		config.WithEndpointCredentialOptions(func(o *endpointcreds.Options) { o.HTTPClient = local }),
+		config.WithEC2IMDSClientEnableState(instance),
+		config.WithEC2RoleCredentialOptions(func(o *ec2rolecreds.Options) {
+			o.Client = imds.New(imds.Options{HTTPClient: local, ClientEnableState: instance, Retryer: aws.NopRetryer{}})
 		}),
 	)
 	if err != nil {
-		return nil, fmt.Errorf("read the AWS settings: %w", err)
+		return nil, fmt.Errorf("read the AWS settings: %w", &spoken{clip(innermost(err)), err})
 	}
-	// LoadDefaultConfig returns a client of its own where AWS_CA_BUNDLE adds roots: the registry must be asked with it too.
-	if c, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok {
-		client = c
+	// The transport comes from cfg, not from client: LoadDefaultConfig gives AWS_CA_BUNDLE's roots to a copy. The SDK's client
+	// around it would follow a 307.
+	transport := cfg.HTTPClient.(*awshttp.BuildableClient).GetTransport()
+	c := &Client{
+		opts: opts,
+		cfg:  func() aws.Config { return cfg },
+		http: &http.Client{Transport: transport, CheckRedirect: stay},
+		apis: map[Scope]api{},
 	}
-	c := &Client{opts: opts, cfg: cfg, http: client, api: map[Scope]getter{}}
-	c.ids = newIdentities(cfg, opts)
+	c.ids = newIdentities(c.cfg, opts)
 	return c, nil
 }
 
-// endpointTimeout bounds one request to the container credential endpoint, which is on the same host.
-const endpointTimeout = 2 * time.Second
+// stay follows no redirect: what these clients send is a secret, meant for one host.
+func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+// appID names the program to AWS, in the 50 bytes that there are.
+func appID(version string) string {
+	id := "ecr-refresher-" + version
+	return id[:min(len(id), 50)]
+}
+
+// localTimeout bounds one request to an endpoint on the same host.
+const localTimeout = 2 * time.Second
 
 // Check says whether a scope can be asked for at all with the endpoints of the environment.
 func (c *Client) Check(s Scope) error {
 	if s.Region == "" {
-		return errors.New("the region is not known")
+		return errors.New("the region is not known: set --region or AWS_REGION")
 	}
-	if (s.FIPS || s.DualStack) && (c.cfg.BaseEndpoint != nil || s.Endpoint != "") {
-		return errors.New("a custom endpoint (AWS_ENDPOINT_URL or endpoint=) cannot be used with a FIPS or dual-stack registry: the SDK refuses it")
+	if api := c.api(s); api.custom && api.special {
+		return errors.New("a custom endpoint (endpoint=, AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_ECR) cannot be used with FIPS or dual-stack: the SDK refuses it")
 	}
 	return nil
 }
@@ -110,7 +135,7 @@ func (c *Client) Check(s Scope) error {
 func (c *Client) Token(ctx context.Context, s Scope) (Token, error) {
 	id := c.ids.of(s)
 	t, err := c.token(ctx, s)
-	if fault, ok := errors.AsType[*fault.Error](err); ok && rejectsCredentials(fault.Err) {
+	if rejectsCredentials(err) {
 		// The SDK neither retries such an answer nor drops the credentials that it cached.
 		id.invalidate()
 		t, err = c.token(ctx, s)
@@ -118,10 +143,10 @@ func (c *Client) Token(ctx context.Context, s Scope) (Token, error) {
 	if err != nil {
 		return Token{}, err
 	}
-	if creds, err := id.Retrieve(ctx); err == nil { // cached: they signed the call
+	if creds := id.last.Load(); creds != nil { // they signed the call
 		t.CredentialProvider = creds.Source
 		if creds.CanExpire {
-			t.CredentialsExpire = creds.Expires
+			t.CredentialsExpire = creds.Expires.Add(expiryWindow) // which the cache took off
 		}
 	}
 	return t, nil
@@ -129,7 +154,7 @@ func (c *Client) Token(ctx context.Context, s Scope) (Token, error) {
 
 func (c *Client) token(ctx context.Context, s Scope) (Token, error) {
 	op := "get a token for " + s.String()
-	a, meta, err := c.getter(s)(ctx)
+	a, meta, err := c.api(s).ask(ctx)
 	if err != nil {
 		if known, ok := errors.AsType[*fault.Error](err); ok { // the credentials' edge has classified it
 			return Token{}, known
@@ -143,7 +168,7 @@ func (c *Client) token(ctx context.Context, s Scope) (Token, error) {
 	}
 	t, err := parse(a, s, issued)
 	if err != nil {
-		return Token{}, &fault.Error{Class: fault.InvalidResponse, Op: op, Err: err, Cure: "see whether a proxy or a custom endpoint answers in place of AWS"}
+		return Token{}, &fault.Error{Class: fault.InvalidResponse, Op: op, Err: err, Cure: notAWS}
 	}
 	return t, nil
 }
@@ -170,32 +195,38 @@ func rejectsCredentials(err error) bool {
 	return false
 }
 
-func (c *Client) getter(s Scope) getter {
+func (c *Client) api(s Scope) api {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	g, ok := c.api[s]
+	a, ok := c.apis[s]
 	if !ok {
-		g = c.newGetter(s)
-		c.api[s] = g
+		if s.Public {
+			a = c.publicAPI(s)
+		} else {
+			a = c.privateAPI(s)
+		}
+		c.apis[s] = a
 	}
-	return g
+	return a
 }
 
-func (c *Client) newGetter(s Scope) getter {
-	if s.Public {
-		api := ecrpublic.NewFromConfig(c.cfg, func(o *ecrpublic.Options) {
-			o.Region = s.Region
-			o.Credentials = c.ids.of(s)
-			o.Retryer = aws.NopRetryer{}
-			if s.Endpoint != "" {
-				o.BaseEndpoint = &s.Endpoint
-			}
-			if s.DualStack {
-				o.EndpointOptions.UseDualStackEndpoint = aws.DualStackEndpointStateEnabled
-			}
-		})
-		return func(ctx context.Context) (answer, middleware.Metadata, error) {
-			out, err := api.GetAuthorizationToken(ctx, &ecrpublic.GetAuthorizationTokenInput{})
+func (c *Client) publicAPI(s Scope) api {
+	client := ecrpublic.NewFromConfig(c.cfg(), func(o *ecrpublic.Options) {
+		o.Region = s.Region
+		o.Credentials = c.ids.of(s)
+		if s.Endpoint != "" {
+			o.BaseEndpoint = &s.Endpoint
+		}
+		if s.DualStack {
+			o.EndpointOptions.UseDualStackEndpoint = aws.DualStackEndpointStateEnabled
+		}
+	})
+	o := client.Options()
+	return api{
+		custom:  o.BaseEndpoint != nil,
+		special: isSpecial(o.EndpointOptions.UseFIPSEndpoint, o.EndpointOptions.UseDualStackEndpoint),
+		ask: func(ctx context.Context) (answer, middleware.Metadata, error) {
+			out, err := client.GetAuthorizationToken(ctx, &ecrpublic.GetAuthorizationTokenInput{})
 			if err != nil {
 				return answer{}, middleware.Metadata{}, err
 			}
@@ -204,12 +235,14 @@ func (c *Client) newGetter(s Scope) getter {
 			}
 			d := out.AuthorizationData
 			return answer{token: d.AuthorizationToken, expires: d.ExpiresAt}, out.ResultMetadata, nil
-		}
+		},
 	}
-	api := ecr.NewFromConfig(c.cfg, func(o *ecr.Options) {
+}
+
+func (c *Client) privateAPI(s Scope) api {
+	client := ecr.NewFromConfig(c.cfg(), func(o *ecr.Options) {
 		o.Region = s.Region
 		o.Credentials = c.ids.of(s)
-		o.Retryer = aws.NopRetryer{}
 		if s.Endpoint != "" {
 			o.BaseEndpoint = &s.Endpoint
 		}
@@ -220,15 +253,29 @@ func (c *Client) newGetter(s Scope) getter {
 			o.EndpointOptions.UseDualStackEndpoint = aws.DualStackEndpointStateEnabled
 		}
 	})
-	return func(ctx context.Context) (answer, middleware.Metadata, error) {
-		out, err := api.GetAuthorizationToken(ctx, &ecr.GetAuthorizationTokenInput{})
-		if err != nil {
-			return answer{}, middleware.Metadata{}, err
-		}
-		if len(out.AuthorizationData) == 0 { // seen: an empty list and no error
-			return answer{}, out.ResultMetadata, nil
-		}
-		d := out.AuthorizationData[0]
-		return answer{token: d.AuthorizationToken, expires: d.ExpiresAt, endpoint: d.ProxyEndpoint}, out.ResultMetadata, nil
+	o := client.Options()
+	custom := o.BaseEndpoint != nil
+	return api{
+		custom:  custom,
+		special: isSpecial(o.EndpointOptions.UseFIPSEndpoint, o.EndpointOptions.UseDualStackEndpoint),
+		ask: func(ctx context.Context) (answer, middleware.Metadata, error) {
+			out, err := client.GetAuthorizationToken(ctx, &ecr.GetAuthorizationTokenInput{})
+			if err != nil {
+				return answer{}, middleware.Metadata{}, err
+			}
+			if len(out.AuthorizationData) == 0 { // seen: an empty list and no error
+				return answer{}, out.ResultMetadata, nil
+			}
+			d := out.AuthorizationData[0]
+			a := answer{token: d.AuthorizationToken, expires: d.ExpiresAt, registry: d.ProxyEndpoint}
+			if custom { // a proxy, an emulator: it may name what it likes
+				a.registry = nil
+			}
+			return a, out.ResultMetadata, nil
+		},
 	}
+}
+
+func isSpecial(fips aws.FIPSEndpointState, dual aws.DualStackEndpointState) bool {
+	return fips == aws.FIPSEndpointStateEnabled || dual == aws.DualStackEndpointStateEnabled
 }

@@ -7,10 +7,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"ecr-refresher/internal/fault"
@@ -19,7 +19,7 @@ import (
 // identities is a tree: the task role at the root, and under each identity the roles that are assumed from it, so that
 // chains with a common beginning assume it once.
 type identities struct {
-	cfg  aws.Config
+	cfg  func() aws.Config
 	opts Options
 
 	mu    sync.Mutex
@@ -35,16 +35,26 @@ type step struct {
 	duration    time.Duration
 }
 
-// identity is a cached source of credentials whose failures are classified.
+// identity is a cached source of credentials whose failures are classified. The cache lets go of a caller whose ctx ends,
+// but its own question to the provider never hears of that: the provider must end by itself, or it would hold every later
+// caller too.
 type identity struct {
-	cache  *aws.CredentialsCache // nil where the credentials are not ours to drop
-	parent *identity
-	from   aws.CredentialsProvider
+	cache   aws.CredentialsProvider // an *aws.CredentialsCache, where they can be dropped
+	explain func(error) *fault.Error
+	parent  *identity // nil for the task role
+	last    atomic.Pointer[aws.Credentials]
 }
 
-func newIdentities(cfg aws.Config, opts Options) *identities {
-	root := &identity{from: taskRole{cfg.Credentials, opts.AllowInstanceRole}}
-	root.cache, _ = cfg.Credentials.(*aws.CredentialsCache)
+// expiryWindow is how long before their end credentials are replaced.
+const expiryWindow = 5 * time.Minute
+
+func newIdentities(cfg func() aws.Config, opts Options) *identities {
+	found := cfg().Credentials
+	task := taskRole{instance: fromInstance(found), allowed: opts.AllowInstanceRole}
+	root := &identity{cache: found, explain: task.explain}
+	if task.instance && !task.allowed {
+		root.cache = noCredentials{}
+	}
 	return &identities{cfg: cfg, opts: opts, root: root, nodes: map[step]*identity{}}
 }
 
@@ -70,71 +80,96 @@ func (ids *identities) of(s Scope) *identity {
 }
 
 func (ids *identities) assume(parent *identity, role string, key step) *identity {
-	client := sts.NewFromConfig(ids.cfg, func(o *sts.Options) {
-		o.Credentials = parent
-		o.Retryer = aws.NopRetryer{}
-	})
-	provider := stscreds.NewAssumeRoleProvider(client, role, func(o *stscreds.AssumeRoleOptions) {
-		o.RoleSessionName = ids.opts.SessionName
-		if key.sessionName != "" {
-			o.RoleSessionName = key.sessionName
+	in := &sts.AssumeRoleInput{
+		RoleArn:         &role,
+		RoleSessionName: &ids.opts.SessionName,
+		DurationSeconds: aws.Int32(3600), // the most that AWS gives to a session that is itself assumed from one, as the task role's is
+	}
+	if key.sessionName != "" {
+		in.RoleSessionName = &key.sessionName
+	}
+	if key.externalID != "" {
+		in.ExternalId = &key.externalID
+	}
+	if key.duration != 0 {
+		in.DurationSeconds = aws.Int32(int32(key.duration / time.Second))
+	}
+	client := sts.NewFromConfig(ids.cfg(), func(o *sts.Options) { o.Credentials = parent })
+	cache := aws.NewCredentialsCache(aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
+		ctx, cancel := context.WithTimeout(ctx, ids.opts.Timeout)
+		defer cancel()
+		out, err := client.AssumeRole(ctx, in)
+		if err != nil {
+			return aws.Credentials{}, err
 		}
-		if key.externalID != "" {
-			o.ExternalID = &key.externalID
-		}
-		o.Duration = time.Hour // the most that AWS gives to a session that is itself assumed from one, as the task role's is
-		if key.duration != 0 {
-			o.Duration = key.duration
-		}
-	})
-	cache := aws.NewCredentialsCache(assumedRole{provider, role, ids.opts.Timeout, parent}, func(o *aws.CredentialsCacheOptions) {
-		o.ExpiryWindow = 5 * time.Minute
-	})
-	return &identity{cache: cache, parent: parent, from: cache}
+		return sessionOf(out)
+	}), func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = expiryWindow })
+	return &identity{cache: cache, explain: assumedRole(role).explain, parent: parent}
 }
+
+// sessionOf makes credentials of STS's answer, whose every member can be missing.
+func sessionOf(out *sts.AssumeRoleOutput) (aws.Credentials, error) {
+	c := out.Credentials
+	if c == nil || c.AccessKeyId == nil || c.SecretAccessKey == nil || c.SessionToken == nil || c.Expiration == nil {
+		return aws.Credentials{}, errIncomplete
+	}
+	return aws.Credentials{
+		AccessKeyID: *c.AccessKeyId, SecretAccessKey: *c.SecretAccessKey, SessionToken: *c.SessionToken,
+		CanExpire: true, Expires: *c.Expiration,
+		Source: "AssumeRoleProvider", // in the SDK's words
+	}, nil
+}
+
+// errIncomplete is an answer of good form without its content.
+var errIncomplete = errors.New("the answer lacks a part of the credentials")
 
 // Retrieve returns the credentials, cached while they are good.
 func (id *identity) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	return id.from.Retrieve(ctx)
+	creds, err := id.cache.Retrieve(ctx)
+	if err == nil && !creds.HasKeys() {
+		err = errIncomplete
+	}
+	if err == nil {
+		id.last.Store(&creds)
+		return creds, nil
+	}
+	if known, ok := errors.AsType[*fault.Error](err); ok { // an earlier step
+		return aws.Credentials{}, known
+	}
+	return aws.Credentials{}, id.explain(err)
 }
 
 // invalidate drops what is cached on the whole way to this identity.
 func (id *identity) invalidate() {
 	for ; id != nil; id = id.parent {
-		if id.cache != nil {
-			id.cache.Invalidate()
+		if cache, ok := id.cache.(*aws.CredentialsCache); ok {
+			cache.Invalidate()
 		}
 	}
 }
 
-// taskRole classifies the failures of the credentials that the environment offers.
+// taskRole explains the failures of the credentials that the environment offers.
 type taskRole struct {
-	provider      aws.CredentialsProvider
-	allowInstance bool
+	instance bool // the task has no role: the SDK's chain ended at the EC2 instance's metadata
+	allowed  bool // and may use that
 }
 
-func (t taskRole) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	const op = "get the task role's credentials"
-	if !t.allowInstance && fromInstance(t.provider) {
-		return aws.Credentials{}, &fault.Error{
-			Class: fault.NoCredentials, Op: op,
-			Err:  errors.New("the task has no role: AWS_CONTAINER_CREDENTIALS_RELATIVE_URI and AWS_CONTAINER_CREDENTIALS_FULL_URI are not set"),
+func (t taskRole) explain(err error) *fault.Error {
+	text := classify(err).text
+	switch {
+	case t.instance && !t.allowed:
+		return &fault.Error{
+			Class: fault.NoCredentials, Op: "get the task role's credentials", Err: err,
 			Cure: "give the task definition a taskRoleArn; to use the EC2 instance's role on purpose, set --allow-instance-role",
 		}
-	}
-	creds, err := t.provider.Retrieve(ctx)
-	if err == nil {
-		return creds, nil
-	}
-	v := classify(err)
-	if fromInstance(t.provider) {
-		return aws.Credentials{}, &fault.Error{
-			Class: fault.NoCredentials, Op: "get the instance role's credentials", Err: &spoken{v.text, err},
+	case t.instance:
+		return &fault.Error{
+			Class: fault.NoCredentials, Op: "get the instance role's credentials", Err: &spoken{text, err},
 			Cure: "give the task definition a taskRoleArn, or the instance a role that the task can reach (hop limit 2)",
 		}
 	}
-	return aws.Credentials{}, &fault.Error{
-		Class: fault.CredentialsUnavailable, Op: op, Err: &spoken{v.text, err},
+	return &fault.Error{
+		Class: fault.CredentialsUnavailable, Op: "get the task role's credentials", Err: &spoken{text, err},
 		Cure: "the ECS agent's credential endpoint does not serve us yet; if it stays so, see the agent on the host and that the role in taskRoleArn exists",
 	}
 }
@@ -145,29 +180,21 @@ func fromInstance(p aws.CredentialsProvider) bool {
 	return ok && slices.Contains(s.ProviderSources(), aws.CredentialSourceIMDS)
 }
 
-// assumedRole classifies the failures of one step of a chain and gives it a deadline: the cache above it calls with a
-// context that never ends, and one hung answer would hold every later call.
-type assumedRole struct {
-	provider aws.CredentialsProvider
-	role     string
-	timeout  time.Duration
-	parent   *identity
+// noCredentials stands in for the instance's role where that must not be used, so that nobody asks for it.
+type noCredentials struct{}
+
+func (noCredentials) Retrieve(context.Context) (aws.Credentials, error) {
+	return aws.Credentials{}, errors.New("the task has no role: AWS_CONTAINER_CREDENTIALS_RELATIVE_URI and AWS_CONTAINER_CREDENTIALS_FULL_URI are not set")
 }
 
-func (a assumedRole) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	ctx, cancel := context.WithTimeout(ctx, a.timeout)
-	defer cancel()
-	creds, err := a.provider.Retrieve(ctx)
-	if err == nil {
-		return creds, nil
-	}
-	if known, ok := errors.AsType[*fault.Error](err); ok { // an earlier step
-		return aws.Credentials{}, known
-	}
+// assumedRole explains the failures of one step of a chain.
+type assumedRole string
+
+func (role assumedRole) explain(err error) *fault.Error {
 	v := classify(err)
 	if v.class == fault.AccessDenied || v.class == fault.BadRequest {
 		v.class = fault.AssumeRole
-		v.cure = fmt.Sprintf("allow sts:AssumeRole on %s in the policy of the identity before it, and name that identity (and the external id) in the role's trust policy", a.role)
+		v.cure = fmt.Sprintf("allow sts:AssumeRole on %s in the policy of the identity before it, and name that identity (and the external id) in the role's trust policy", role)
 	}
-	return aws.Credentials{}, &fault.Error{Class: v.class, Op: "assume " + a.role, Cure: v.cure, Err: &spoken{v.text, err}}
+	return &fault.Error{Class: v.class, Op: "assume " + string(role), Cure: v.cure, Err: &spoken{v.text, err}}
 }

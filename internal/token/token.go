@@ -46,10 +46,10 @@ func (t Token) Life() time.Duration { return t.Expires.Sub(t.Issued) }
 type answer struct {
 	token    *string
 	expires  *time.Time
-	endpoint *string // absent from ECR Public's answers
+	registry *string // the URL of one; nil where there is none to be held against the scope, as in ECR Public's answers
 }
 
-// parse makes a token of an answer, or says why it is none. Errors never quote the token.
+// parse makes a token of an answer, or says why it is none. Errors quote nothing that could hold a piece of the token.
 func parse(a answer, s Scope, issued time.Time) (Token, error) {
 	switch {
 	case a.token == nil || *a.token == "":
@@ -83,25 +83,24 @@ func parse(a answer, s Scope, issued time.Time) (Token, error) {
 	case life > MaxLife:
 		return Token{}, fmt.Errorf("the token expires at %s, more than %s after it was issued at %s: ECR's live for 12h", stamp(t.Expires), MaxLife, stamp(issued))
 	}
-	if err := checkEndpoint(a.endpoint, s); err != nil {
+	if err := checkRegistry(a.registry, s); err != nil {
 		return Token{}, err
 	}
 	return t, nil
 }
 
-// checkEndpoint holds the registry that the answer names against the one that was asked for. A custom endpoint (a proxy, an
-// emulator) may name what it likes; AWS's own names a registry of the same partition and region.
-func checkEndpoint(endpoint *string, s Scope) error {
-	if endpoint == nil || s.Endpoint != "" || s.Public {
+// checkRegistry holds the registry that AWS's answer names against the region that was asked; a region is of one partition.
+func checkRegistry(endpoint *string, s Scope) error {
+	if endpoint == nil {
 		return nil
 	}
 	u, err := url.Parse(*endpoint)
 	if err != nil || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
-		return fmt.Errorf("the answer's proxyEndpoint %.120q is not the address of a registry", *endpoint)
+		return errors.New("the answer's proxyEndpoint is not the address of a registry")
 	}
 	h, err := registry.ParseHost(u.Host)
 	if err != nil {
-		return fmt.Errorf("the answer's proxyEndpoint %.120q is not a registry of ECR", *endpoint)
+		return errors.New("the answer's proxyEndpoint is not a registry of ECR")
 	}
 	if h.Region != s.Region {
 		return fmt.Errorf("the answer is for region %s, asked was %s", h.Region, s.Region)

@@ -1,0 +1,152 @@
+package refresh
+
+import (
+	"testing"
+	"time"
+
+	"ecr-refresher/internal/fault"
+	"ecr-refresher/internal/secret"
+	"ecr-refresher/internal/token"
+	"ecr-refresher/internal/writer"
+)
+
+// left is a token that an earlier process put into the file.
+func (r *rig) left(reg int, issued, life time.Duration) writer.Grant {
+	at := r.clock.aws().Add(issued)
+	return writer.Grant{Auth: secret.New("left"), Scope: token.ScopeOf(r.cfg.Registries[reg]).String(), Issued: at, Expires: at.Add(life)}
+}
+
+func TestAdopt(t *testing.T) {
+	const h, m = time.Hour, time.Minute
+	for _, c := range []struct {
+		name         string
+		issued, life time.Duration
+		scope        string        // another one than that of the registry
+		due          time.Duration // of the first call
+		adopted      bool
+	}{
+		{"fresh", -h, 12 * h, "", 5 * h, true},
+		{"just issued", 0, 12 * h, "", 6 * h, true},
+		{"just before half of its life", -6*h + 1, 12 * h, "", 1, true},
+		{"half of its life", -6 * h, 12 * h, "", 0, true},
+		{"old", -11 * h, 12 * h, "", 0, true},
+		{"last useful moment", -12*h + m + 1, 12 * h, "", 0, true},
+		{"about to expire", -12*h + m, 12 * h, "", 0, false},
+		{"expired", -12 * h, 12 * h, "", 0, false},
+		{"long expired", -100 * h, 12 * h, "", 0, false},
+		{"of another scope", -h, 12 * h, "ecr us-east-1", 0, false},
+		{"of another identity", -h, 12 * h, "ecr us-west-2 as arn:aws:iam::111111111111:role/x", 0, false},
+		{"the greatest expiry", 0, adoptLife, "", 6*h + m/2, true},
+		{"expires too late", 0, adoptLife + 1, "", 0, false},
+		{"forged to last", -h, 1000 * h, "", 0, false},
+		{"issued by a clock that is a little ahead", m, 12*h - m, "", m + (12*h-m)/2, true},
+		{"issued in the future", m + 1, 12*h - m - 1, "", 0, false},
+		{"no life", 0, 0, "", 0, false},
+	} {
+		bubble(t, nil, func(r *rig) {
+			g := r.left(0, c.issued, c.life)
+			if c.scope != "" {
+				g.Scope = c.scope
+			}
+			r.files[0].remember(hostA, g)
+			r.source.fail(fault.Network) // so that what is seen is what was adopted
+		}, func(r *rig) {
+			if c.due > 0 {
+				r.pass(c.due - 1)
+				r.wantCalls(0)
+				r.pass(1)
+			}
+			if got := r.source.times(""); len(got) != 1 || got[0] != c.due {
+				t.Errorf("%s: asked at %v, want %s", c.name, got, c.due)
+			}
+			r.wantEntry(0, 0, c.adopted)
+			if s := r.loop.View().Scopes[0]; s.Adopted != c.adopted || !s.LastSuccess.IsZero() {
+				t.Errorf("%s: %+v", c.name, s)
+			}
+			adopted := 0
+			if c.adopted {
+				adopted = 1
+			}
+			r.wantLines("token adopted from the file", adopted)
+			if len(r.files[0].writes()) != 0 {
+				t.Errorf("%s: the file was written", c.name)
+			}
+		})
+	}
+}
+
+// An adopted token keeps the task healthy for the whole of its life while AWS cannot be reached, and is then replaced.
+func TestAdoptWithoutAWS(t *testing.T) {
+	bubble(t, []string{hostA, hostB, hostC}, func(r *rig) {
+		r.retrySlowly()
+		r.files[0].remember(hostA, r.left(0, -8*time.Hour, fullLife))
+		r.files[0].remember(hostB, r.left(1, -8*time.Hour, fullLife))
+		r.files[0].remember(hostC, r.left(2, -time.Hour, fullLife))
+		r.source.fail(fault.Network)
+	}, func(r *rig) {
+		r.pass(4*time.Hour - time.Minute - 1)
+		for i := range 3 {
+			r.wantEntry(0, i, true)
+		}
+		if n := len(r.source.times("eu-west-1")); n != 0 {
+			t.Errorf("a token of an hour was renewed %d times", n)
+		}
+		r.pass(1)
+		r.wantEntry(0, 0, false)
+		r.source.fail("")
+		r.pass(30 * time.Second)
+		for i := range 3 {
+			r.wantEntry(0, i, true)
+		}
+		if s := r.loop.View().Scopes[0]; s.Adopted || s.Failures != 0 {
+			t.Errorf("%+v", s)
+		}
+		r.wantLines("token adopted from the file", 2)
+	})
+}
+
+// Of two files the token that lives longer is adopted, whichever is read first, and the other file gets it too.
+func TestAdoptFromTwoFiles(t *testing.T) {
+	for longer := range 2 {
+		bubble(t, nil, func(r *rig) {
+			r.addOutput()
+			for i, f := range r.files {
+				g := r.left(0, -2*time.Hour, fullLife)
+				if i == longer {
+					g = r.left(0, -time.Hour, fullLife)
+					g.Auth = secret.New("longer")
+				}
+				f.remember(hostA, g)
+			}
+		}, func(r *rig) {
+			r.wantCalls(0)
+			for i := range 2 {
+				if e := r.wantEntry(i, 0, true); !e.Issued.Equal(r.clock.epoch.Add(-time.Hour)) {
+					t.Errorf("output %d holds a token issued at %s", i, e.Issued)
+				}
+			}
+			if n := len(r.files[longer].writes()); n != 0 {
+				t.Errorf("the file with the longer life was written %d times", n)
+			}
+			r.pass(5*time.Hour - time.Second)
+			r.wantCalls(0)
+			r.pass(time.Second)
+			r.wantCalls(1)
+		})
+	}
+}
+
+func TestAdoptIsToldOnce(t *testing.T) {
+	bubble(t, nil, func(r *rig) {
+		r.addOutput()
+		for _, f := range r.files {
+			f.remember(hostA, r.left(0, -time.Hour, fullLife))
+		}
+	}, func(r *rig) {
+		line := r.wantLines("token adopted from the file", 1)[0]
+		if line["renew_in"] != 5*time.Hour {
+			t.Errorf("logged %v", line)
+		}
+		r.wantLines("token written", 0)
+	})
+}

@@ -1,0 +1,194 @@
+package refresh
+
+import (
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"ecr-refresher/internal/fault"
+)
+
+func TestWallClockStep(t *testing.T) {
+	for _, step := range []time.Duration{14 * time.Hour, -14 * time.Hour} {
+		bubble(t, []string{hostA, hostC}, nil, func(r *rig) {
+			r.pass(time.Hour)
+			r.clock.step(step)
+			for i := range 2 { // judged by AWS's clock
+				if e := r.wantEntry(0, i, true); !e.Issued.Equal(r.clock.epoch) {
+					t.Errorf("the entry was issued at %s", e.Issued)
+				}
+			}
+			if skew := r.loop.View().Skew; (skew - step).Abs() > time.Second {
+				t.Errorf("skew is %s, want %s", skew, step)
+			}
+			r.pass(Tick)
+			r.wantCalls(4)
+			line := r.wantLines("the clock was stepped, or the machine paused: every token is renewed, as AWS tells the true time", 1)[0]
+			if line["step"] != step {
+				t.Errorf("logged %v", line)
+			}
+			if skew := r.loop.View().Skew; (skew - step).Abs() > time.Second {
+				t.Errorf("skew is %s after the renewal, want %s", skew, step)
+			}
+			r.pass(6*time.Hour - 2*Tick)
+			r.wantCalls(4)
+			r.pass(2 * Tick)
+			r.wantCalls(6)
+			r.wantEntry(0, 0, true)
+		})
+	}
+}
+
+func TestWallClockWrongFromTheStart(t *testing.T) {
+	for _, offset := range []time.Duration{14 * time.Hour, -14 * time.Hour} {
+		bubble(t, nil, func(r *rig) { r.clock.step(offset) }, func(r *rig) {
+			r.wantEntry(0, 0, true)
+			if skew := r.loop.View().Skew; (skew - offset).Abs() > time.Second {
+				t.Errorf("skew is %s, want %s", skew, offset)
+			}
+			r.pass(24 * time.Hour)
+			r.wantCalls(5)
+			r.wantEntry(0, 0, true)
+		})
+	}
+}
+
+func TestSuspend(t *testing.T) {
+	bubble(t, nil, nil, func(r *rig) {
+		r.pass(time.Hour)
+		r.clock.sleep(13 * time.Hour)
+		r.wantEntry(0, 0, false)
+		if b := r.loop.Beat(); b > Tick {
+			t.Errorf("the loop seems silent for %s: it slept as the machine did", b)
+		}
+		r.pass(Tick)
+		r.wantCalls(2)
+		r.wantEntry(0, 0, true)
+		r.wantLines("the clock was stepped, or the machine paused: every token is renewed, as AWS tells the true time", 0)
+		if s := r.loop.View(); s.Skew.Abs() > time.Second {
+			t.Errorf("skew is %s", s.Skew)
+		}
+	})
+}
+
+// Where the elapsed clock stands still too, as on a paused virtual machine, the pause looks like a step.
+func TestPauseThatOnlyTheDateTells(t *testing.T) {
+	bubble(t, nil, nil, func(r *rig) {
+		r.pass(time.Hour)
+		r.clock.pause(13 * time.Hour)
+		r.pass(Tick)
+		r.wantCalls(2)
+		if e := r.wantEntry(0, 0, true); e.Expires.Before(r.clock.aws().Add(fullLife - Tick)) {
+			t.Errorf("the entry expires at %s, now is %s", e.Expires, r.clock.aws())
+		}
+		if v := r.loop.View(); v.Now.Sub(r.clock.aws()).Abs() > time.Second || v.Skew.Abs() > time.Second {
+			t.Errorf("now is %s, not %s; skew %s", v.Now, r.clock.aws(), v.Skew)
+		}
+	})
+}
+
+func TestSilence(t *testing.T) {
+	for name, c := range map[string]struct {
+		blocked []time.Duration // the loop, after how long and again
+		alarms  int
+	}{
+		"never":            {nil, 0},
+		"not long enough":  {[]time.Duration{Silence - 1}, 0},
+		"long enough":      {[]time.Duration{Silence + time.Second}, 1},
+		"twice, told once": {[]time.Duration{2 * Silence, 2 * Silence}, 1},
+	} {
+		var mu sync.Mutex
+		var alarms []time.Duration
+		bubble(t, nil, func(r *rig) {
+			blocked := c.blocked
+			r.cfg.OnSnapshot = func(*Snapshot) { // the loop's goroutine alone
+				if time.Since(r.clock.epoch) >= time.Hour && len(blocked) > 0 {
+					d := blocked[0]
+					blocked = blocked[1:]
+					time.Sleep(d)
+				}
+			}
+			r.cfg.OnSilence = func(d time.Duration) {
+				mu.Lock()
+				defer mu.Unlock()
+				alarms = append(alarms, r.clock.since())
+				if d != Silence {
+					t.Errorf("%s: silent for %s", name, d)
+				}
+			}
+		}, func(r *rig) {
+			r.pass(time.Hour)
+			r.loop.Renew() // something new to publish
+			r.pass(Silence + 1)
+			if b := r.loop.Beat(); len(c.blocked) > 0 && c.blocked[0] > Silence && b < Silence {
+				t.Errorf("%s: the loop seems to have turned %s ago", name, b)
+			}
+			r.pass(24 * time.Hour)
+			mu.Lock()
+			defer mu.Unlock()
+			if len(alarms) != c.alarms || c.alarms > 0 && alarms[0] != time.Hour+Silence {
+				t.Errorf("%s: alarms at %v", name, alarms)
+			}
+			if b := r.loop.Beat(); b > Tick {
+				t.Errorf("%s: last turn %s ago", name, b)
+			}
+		})
+	}
+}
+
+// An idle sidecar wakes once a minute, and once more to hear that the file is as it was.
+func TestIdleCost(t *testing.T) {
+	bubble(t, []string{hostA, hostC}, func(r *rig) { r.addOutput() }, func(r *rig) {
+		r.pass(time.Minute)
+		turns, looks := r.clock.turned(), r.files[0].looks()
+		r.pass(5 * time.Hour)
+		const minutes = 5 * 60
+		if got := r.clock.turned() - turns; got > 3*minutes {
+			t.Errorf("%d turns in %d minutes", got, minutes)
+		}
+		if got := r.files[0].looks() - looks; got != minutes {
+			t.Errorf("%d looks at the file in %d minutes", got, minutes)
+		}
+		r.pass(19 * time.Hour)
+		const day = 24 * 60
+		if got := r.clock.turned() - turns; got > 3*day+4*20 { // a renewal: due, two answers, writes, watch events
+			t.Errorf("%d turns in a day", got)
+		}
+	})
+}
+
+func TestSnapshots(t *testing.T) {
+	var mu sync.Mutex
+	snapshots := 0
+	bubble(t, nil, func(r *rig) {
+		r.cfg.OnSnapshot = func(s *Snapshot) {
+			mu.Lock()
+			defer mu.Unlock()
+			snapshots++
+			if s.Scopes[0].Failures > 0 && Class(s.Scopes[0].Err) != fault.Network {
+				t.Errorf("a failure without its error: %+v", s.Scopes[0])
+			}
+		}
+		if New(r.cfg); snapshots != 0 {
+			t.Error("New called OnSnapshot: there is no loop yet")
+		}
+	}, func(r *rig) {
+		v := r.loop.View()
+		r.pass(time.Hour)
+		mu.Lock()
+		if snapshots == 0 || snapshots > 4 {
+			t.Errorf("%d snapshots for one token", snapshots)
+		}
+		mu.Unlock()
+		r.source.fail(fault.Network)
+		r.loop.Renew()
+		synctest.Wait()
+		if v.Scopes[0].Failures != 0 || r.loop.View().Scopes[0].Failures != 1 {
+			t.Error("a snapshot changed, or did not follow")
+		}
+		if v.Beat != 0 || !v.Started.Equal(r.clock.epoch) {
+			t.Errorf("beat %s, started %s", v.Beat, v.Started)
+		}
+	})
+}
