@@ -181,7 +181,7 @@ func leaked(aws *sandbox.Sandbox, text string) string {
 
 // program is a running refresher beside a sandbox of its own.
 type program struct {
-	t        *testing.T
+	t        testing.TB
 	aws      *sandbox.Sandbox
 	dir      string // its volume
 	environ  []string
@@ -208,7 +208,7 @@ func (b *buffer) String() string {
 }
 
 // newProgram prepares a refresher with the environment of a task, and more variables; a later one wins.
-func newProgram(t *testing.T, cfg sandbox.Config, more ...string) *program {
+func newProgram(t testing.TB, cfg sandbox.Config, more ...string) *program {
 	t.Helper()
 	aws, err := sandbox.Start(cfg)
 	if err != nil {

@@ -92,7 +92,7 @@ func metricsTable(t *testing.T) string {
 	view := refresh.View{
 		Snapshot: &refresh.Snapshot{
 			Started: time.Unix(0, 0), Scopes: make([]refresh.ScopeState, 1), Outputs: []refresh.OutputState{{Name: "o"}},
-			Registries: []refresh.RegistryState{{Spec: spec, Accepted: refresh.Accepted}},
+			Registries: []refresh.RegistryState{{Spec: &spec, Accepted: refresh.Accepted}},
 		},
 		OnDisk: []refresh.OnDisk{{View: writer.View{}}},
 	}

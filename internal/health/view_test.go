@@ -56,7 +56,7 @@ func goodView(t testing.TB) refresh.View {
 			Started: time.Now().Add(-time.Hour),
 			Scopes:  []refresh.ScopeState{scope(own, "own", time.Hour), scope(other, "other", 2*time.Hour), scope(public, "public", 3*time.Hour)},
 			Registries: []refresh.RegistryState{
-				{Spec: own, Scope: 0, Accepted: refresh.Accepted}, {Spec: other, Scope: 1}, {Spec: public, Scope: 2},
+				{Spec: &own, Scope: 0, Accepted: refresh.Accepted}, {Spec: &other, Scope: 1}, {Spec: &public, Scope: 2},
 			},
 			Outputs: []refresh.OutputState{{Name: primary}, {Name: second}},
 		},

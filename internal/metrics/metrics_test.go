@@ -86,7 +86,7 @@ func state(t testing.TB, specs ...string) refresh.View {
 			LastAttempt: issued.Add(250 * time.Millisecond), LastSuccess: issued.Add(500 * time.Millisecond), CredentialsExpire: issued.Add(6 * time.Hour),
 			Known: []refresh.Known{{Sum: sum, Issued: issued, Expires: issued.Add(12 * time.Hour)}},
 		})
-		s.Registries = append(s.Registries, refresh.RegistryState{Spec: spec, Scope: i})
+		s.Registries = append(s.Registries, refresh.RegistryState{Spec: &spec, Scope: i})
 		for _, h := range spec.Hosts() {
 			sums[h] = sum
 		}

@@ -41,6 +41,7 @@ func TestAdopt(t *testing.T) {
 		{"forged to last", -h, 1000 * h, "", 0, false},
 		{"issued by a clock that is a little ahead", m, 12*h - m, "", m + (12*h-m)/2, true},
 		{"issued in the future", m + 1, 12*h - m - 1, "", 0, false},
+		{"expires before it was issued", 30 * time.Second, -20 * time.Second, "", 0, false},
 		{"no life", 0, 0, "", 0, false},
 	} {
 		bubble(t, nil, func(r *rig) {

@@ -222,6 +222,7 @@ type fakeFile struct {
 	err      error         // of Sync and Look
 	block    chan struct{} // Sync, Look and Recall hang until it is closed
 	takes    time.Duration // a Sync
+	seeing   time.Duration // how long a Look takes
 	syncs    int
 	wrote    []time.Duration
 	after    func() // after each write
@@ -287,6 +288,9 @@ func (f *fakeFile) Sync(want []writer.Want) (writer.Result, error) {
 
 func (f *fakeFile) Look() (writer.View, error) {
 	f.wait()
+	if f.seeing > 0 {
+		time.Sleep(f.seeing)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return writer.View{Exists: f.exists, Sums: f.sums}, f.err

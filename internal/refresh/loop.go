@@ -147,7 +147,7 @@ func New(cfg Config) *Loop {
 			l.scopes = append(l.scopes, &scope{state: ScopeState{Scope: key}, due: l.started})
 		}
 		l.scopes[n].registries = append(l.scopes[n].registries, i)
-		l.registries = append(l.registries, RegistryState{Spec: spec, Scope: n})
+		l.registries = append(l.registries, RegistryState{Spec: &cfg.Registries[i], Scope: n})
 	}
 	for _, o := range cfg.Outputs {
 		l.outputs = append(l.outputs, &output{cfg: o, state: OutputState{Name: o.Name}})
@@ -206,13 +206,13 @@ func (l *Loop) turn(ctx context.Context) time.Duration {
 		l.lookAtAll()
 	}
 	l.startDue(ctx)
+	l.settle()
+	if l.dirty {
+		l.publishSnapshot() // before the files are written: no view finds a token there that its snapshot does not know
+	}
 	l.startSyncs(ctx)
 	l.verifyHourly(ctx)
-	l.settle()
 	l.beat.Store(int64(time.Since(l.born)))
-	if l.dirty {
-		l.publishSnapshot()
-	}
 	return l.untilNext()
 }
 

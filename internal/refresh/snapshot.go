@@ -42,10 +42,10 @@ type Known struct {
 
 // RegistryState is what is known of one configured registry.
 type RegistryState struct {
-	Spec     registry.Spec
-	Scope    int        // index in Snapshot.Scopes
-	Accepted Acceptance // of the token in hand, as the registry itself says
-	Err      error      // why it is not accepted, or why the registry could not be asked
+	Spec     *registry.Spec // as configured; shared and never changed
+	Scope    int            // index in Snapshot.Scopes
+	Accepted Acceptance     // of the token in hand, as the registry itself says
+	Err      error          // why it is not accepted, or why the registry could not be asked
 }
 
 // Acceptance is what a registry says of the token in hand.

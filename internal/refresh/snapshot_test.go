@@ -16,8 +16,8 @@ func viewOf(disk OnDisk, now time.Time, known ...Known) View {
 		Snapshot: &Snapshot{
 			Scopes: []ScopeState{{Known: known}, {}},
 			Registries: []RegistryState{
-				{Spec: registry.Spec{Name: hostA, Host: registry.Host{Name: hostA}, Aliases: []string{"alias"}}},
-				{Spec: registry.Spec{Name: hostC, Host: registry.Host{Name: hostC}}, Scope: 1},
+				{Spec: &registry.Spec{Name: hostA, Host: registry.Host{Name: hostA}, Aliases: []string{"alias"}}},
+				{Spec: &registry.Spec{Name: hostC, Host: registry.Host{Name: hostC}}, Scope: 1},
 			},
 			Outputs: make([]OutputState, 1),
 		},
@@ -140,6 +140,30 @@ func TestOlderTokensAreRecognised(t *testing.T) {
 		r.pass(time.Second)
 		if n := len(r.loop.View().Scopes[0].Known); n != 1 {
 			t.Errorf("%d tokens known, all but one expired", n)
+		}
+	})
+}
+
+// A token stands in the file as soon as it is written. A view of that moment must know it, or health would flap at each renewal.
+func TestViewKnowsWhatItFinds(t *testing.T) {
+	bubble(t, nil, func(r *rig) {
+		r.files[0].seeing = time.Second
+		r.files[0].after = func() {
+			known := r.loop.snapshot.Load().Scopes[0].Known
+			if len(known) == 0 || known[len(known)-1].Sum != r.files[0].sums[hostA] {
+				t.Errorf("at %s: a token was written that no snapshot knows", r.clock.since())
+			}
+		}
+	}, func(r *rig) {
+		for range 20 {
+			r.pass(time.Minute)
+			entry := make(chan Entry)
+			go func() { entry <- r.loop.View().Entry(0, 0) }()
+			r.pass(500 * time.Millisecond)
+			r.loop.Renew() // while the view is looking at the file
+			if e := <-entry; !e.Valid || r.clock.aws().Sub(e.Issued) > 2*time.Second {
+				t.Errorf("at %s: %+v", r.clock.since(), e)
+			}
 		}
 	})
 }

@@ -2,6 +2,7 @@ package refresh
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -123,6 +124,39 @@ func TestRenewStorm(t *testing.T) {
 		before := len(r.source.times(""))
 		r.pass(5 * time.Hour)
 		r.wantCalls(before)
+	})
+}
+
+// A call that is under way when everything is to be renewed counts. The fake fails the test for two at once.
+func TestRenewDuringACall(t *testing.T) {
+	bubble(t, nil, func(r *rig) { r.source.takes = 5 * time.Second }, func(r *rig) {
+		for range 4 {
+			r.pass(time.Second)
+			r.loop.Renew()
+		}
+		r.pass(time.Hour)
+		r.wantCalls(1)
+		r.wantEntry(0, 0, true)
+	})
+}
+
+func TestAnyGoroutineMayAsk(t *testing.T) {
+	bubble(t, []string{hostA, hostC}, func(r *rig) { r.addOutput() }, func(r *rig) {
+		var askers sync.WaitGroup
+		for i := range 8 {
+			askers.Go(func() {
+				for n := range 200 {
+					time.Sleep(time.Duration(i+1) * time.Second / 4)
+					if v := r.loop.View(); !v.Entry(i%2, n%2).Valid || v.Beat > Tick || r.loop.Beat() > Tick {
+						t.Errorf("at %s: %s", r.clock.since(), v.Entry(i%2, n%2).Why)
+					}
+					if n%10 == 0 {
+						r.loop.Renew()
+					}
+				}
+			})
+		}
+		askers.Wait()
 	})
 }
 

@@ -10,6 +10,9 @@ import (
 	"ecr-refresher/internal/fault"
 )
 
+// verifyMost bounds the questions at the same time: nobody waits for their answers, and each is a TLS connection of its own.
+const verifyMost = 8
+
 // startVerify asks the registries whether they accept the tokens that were just written. It waits for the primary output, so
 // that the question never delays a consumer.
 func (l *Loop) startVerify(ctx context.Context) {
@@ -17,7 +20,7 @@ func (l *Loop) startVerify(ctx context.Context) {
 		l.unverified = nil
 		return
 	}
-	for len(l.unverified) > 0 && l.verifying < l.cfg.Parallel {
+	for len(l.unverified) > 0 && l.verifying < min(l.cfg.Parallel, verifyMost) {
 		i := l.unverified[0]
 		l.unverified = l.unverified[1:]
 		r := &l.registries[i]

@@ -96,6 +96,10 @@ func TestRejectedByAll(t *testing.T) {
 		if n := r.loop.View().Scopes[0].Failures; n != 0 {
 			t.Errorf("%d failures to renew", n)
 		}
+		r.verifier.set(rejecting(hostA, hostB)) // again: the first renewal is at once again
+		r.loop.Renew()
+		r.pass(2 * time.Second)
+		r.wantCalls(before + 2)
 	})
 }
 
@@ -249,8 +253,14 @@ func TestManyRegistriesThatHang(t *testing.T) {
 		r.verifier.set(func(ctx context.Context, _ string, _ secret.Secret) error { <-ctx.Done(); return ctx.Err() })
 	}, func(r *rig) {
 		r.pass(time.Minute)
-		if n := len(r.verifier.times()); n != 20 {
-			t.Errorf("%d were asked", n)
+		at := r.verifier.times()
+		if len(at) != 20 {
+			t.Fatalf("%d were asked", len(at))
+		}
+		for i, at := range at { // four at a time
+			if want := time.Duration(i/4) * 10 * time.Second; at != want {
+				t.Errorf("question %d at %s, want %s", i, at, want)
+			}
 		}
 		r.wantCalls(20)
 		r.wantEntry(0, 19, true)

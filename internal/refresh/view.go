@@ -9,8 +9,9 @@ import (
 
 // View is the last snapshot with the files as they are now. A file that cannot be read within lookMost counts as unreadable.
 func (l *Loop) View() View {
+	disk := l.look() // first: whatever token is found, the snapshot then knows
 	s := l.snapshot.Load()
-	v := View{Snapshot: s, OnDisk: l.look()}
+	v := View{Snapshot: s, OnDisk: disk}
 	v.Now, v.Skew = s.anchor.now(), s.anchor.skew()
 	v.Beat = l.Beat()
 	return v

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 
 	"ecr-refresher/internal/fault"
@@ -25,13 +24,13 @@ func (c *Client) Accepts(ctx context.Context, host string, auth secret.Secret) e
 	}
 	req.Header.Set("Authorization", "Basic "+auth.Reveal())
 	req.Header.Set("User-Agent", "ecr-refresher/"+c.opts.Version)
+	req.Close = true // the next question is hours away
 	res, err := c.http.Do(req)
 	if err != nil {
 		v := byTransport(err)
 		return &fault.Error{Class: v.class, Op: op, Cure: v.cure, Err: &spoken{v.text, err}}
 	}
 	defer res.Body.Close()
-	_, _ = io.CopyN(io.Discard, res.Body, 4<<10) // so that the connection can serve the next request
 	switch code := res.StatusCode; {
 	case code == http.StatusOK:
 		return nil

@@ -6,10 +6,12 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+	"time"
 )
 
 // dir is one open directory: all that this package asks of a file system, in as few words as it needs. Names are relative
-// to the directory and cannot leave it. The tests put a recording and a failing one in its place.
+// to the directory and cannot leave it; a parent is what path.Split says of a name. The tests put a recording and a failing
+// one in its place.
 type dir interface {
 	lstat(name string) (fs.FileInfo, error)
 	readlink(name string) (string, error)
@@ -17,8 +19,8 @@ type dir interface {
 	create(name string) (temp, error)              // new, for writing, 0600; fails where the name exists
 	rename(from, to string) error
 	remove(name string) error
-	names() ([]string, error)
-	sync() error // makes renames durable
+	names(parent string) ([]string, error)
+	sync(parent string) error // makes renames durable
 	stat() (fs.FileInfo, error)
 	close() error
 }
@@ -28,7 +30,6 @@ type temp interface {
 	io.Writer
 	chown(uid, gid int) error
 	chmod(mode fs.FileMode) error
-	stat() (fs.FileInfo, error)
 	sync() error
 	close() error
 }
@@ -41,6 +42,9 @@ type rootDir struct{ *os.Root }
 
 func openRoot(path string) (dir, error) {
 	root, err := os.OpenRoot(path)
+	if pathErr, ok := errors.AsType[*fs.PathError](err); ok && !errors.As(err, new(syscall.Errno)) {
+		pathErr.Err = syscall.ENOTDIR // the one thing that os.OpenRoot finds out itself, and has only words for
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -95,8 +99,8 @@ func (d rootDir) create(name string) (temp, error) {
 	return rootTemp{f}, nil
 }
 
-func (d rootDir) names() ([]string, error) {
-	f, err := d.Open(".")
+func (d rootDir) names(parent string) ([]string, error) {
+	f, err := d.Open(parent + ".")
 	if err != nil {
 		return nil, err
 	}
@@ -104,8 +108,8 @@ func (d rootDir) names() ([]string, error) {
 	return f.Readdirnames(-1)
 }
 
-func (d rootDir) sync() error {
-	f, err := d.Open(".")
+func (d rootDir) sync(parent string) error {
+	f, err := d.Open(parent + ".")
 	if err != nil {
 		return err
 	}
@@ -120,7 +124,6 @@ type rootTemp struct{ *os.File }
 
 func (t rootTemp) chown(uid, gid int) error     { return t.Chown(uid, gid) }
 func (t rootTemp) chmod(mode fs.FileMode) error { return t.Chmod(mode) }
-func (t rootTemp) stat() (fs.FileInfo, error)   { return t.Stat() }
 func (t rootTemp) sync() error                  { return t.Sync() }
 func (t rootTemp) close() error                 { return t.Close() }
 
@@ -137,6 +140,16 @@ func stampOf(info fs.FileInfo) stamp {
 		s.ctime = sys.Ctim.Nano()
 	}
 	return s
+}
+
+// settles is how long after its last change a file must be seen before its stamp can be trusted: until then another write may
+// come within the same tick of the file system's clock and leave the same stamp. That tick is some milliseconds in most places,
+// 1 s on ext4 with small inodes, 2 s on FAT.
+const settles = 2 * time.Second
+
+// firmAt reports whether every later change will show in the stamp of a file that is found like this at now.
+func (f found) firmAt(now time.Time) bool {
+	return !f.exists || now.Sub(time.Unix(0, f.stamp.ctime)) > settles
 }
 
 // owner returns the ids of a file's owner and group, and whether the file system tells them.

@@ -212,16 +212,24 @@ func (d *document) each(f func(key []byte, h *host, inUse bool)) {
 // false when there is none, when the entry has anything beside it (docker may then prefer that), or when it does not decode to
 // a user and a password. The caller must not change the bytes.
 func (d Document) Auth(host string) (auth []byte, ok bool) {
+	auth, ok = d.entry(host)
+	if !ok {
+		return nil, false
+	}
+	if user, ok := decode(auth); !ok || user == "" {
+		return nil, false
+	}
+	return auth, true
+}
+
+// entry is Auth without asking whether it decodes.
+func (d Document) entry(host string) (auth []byte, ok bool) {
 	p := d.get()
 	h := p.index()[host].host
 	if h == nil || h.auth.to == 0 {
 		return nil, false
 	}
-	auth = text(p.b, h.auth)
-	if user, ok := decode(auth); !ok || user == "" {
-		return nil, false
-	}
-	return auth, true
+	return text(p.b, h.auth), true
 }
 
 // Owned reports whether the entry of host looks like ours: of the form that Merge writes, with ECR's user name AWS, and the

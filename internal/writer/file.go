@@ -7,15 +7,19 @@ package writer
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
+	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
+
+	"github.com/fsnotify/fsnotify"
 
 	"ecr-refresher/internal/secret"
 )
@@ -52,14 +56,19 @@ type File struct {
 	mode            fs.FileMode
 	hosts           []string
 	task            string
-	openDir         func(string) (dir, error)
 
-	mu    sync.Mutex
-	tidy  bool   // strays of an earlier process are gone
-	seen  found  // what view describes
-	name  string // the file itself: base, or what that links to
-	view  View
-	known []byte // the state file as we wrote it last
+	openDir func(string) (dir, error)
+	watcher func() (*fsnotify.Watcher, error)
+	remote  func(dir string) bool
+
+	mu      sync.Mutex
+	tidy    bool   // strays of an earlier process are gone
+	durable bool   // what was last renamed outlives a power cut
+	name    string // the file itself: base, or what that links to
+	seen    found  // what view describes
+	firm    bool   // as long as the file is found as in seen, view is right
+	view    View
+	known   []byte // the state file as we wrote it last
 }
 
 // New describes a file and touches nothing.
@@ -68,7 +77,10 @@ func New(o Options) *File {
 	if dir == "" {
 		dir = "."
 	}
-	return &File{path: o.Path, dir: filepath.Clean(dir), base: base, mode: o.Mode.Perm(), hosts: o.Hosts, task: o.Task, openDir: openRoot}
+	return &File{
+		path: o.Path, dir: filepath.Clean(dir), base: base, mode: o.Mode.Perm(), hosts: o.Hosts, task: o.Task,
+		openDir: openRoot, watcher: fsnotify.NewWatcher, remote: remote,
+	}
 }
 
 // Path is the path as given.
@@ -93,57 +105,64 @@ func (f *File) Look() (View, error) {
 		return View{}, f.fail("read "+f.path, nil, err)
 	}
 	defer d.close()
-	if _, err := f.read(d); err != nil {
+	name, known, err := f.find(d)
+	if err != nil {
 		return View{}, err
+	}
+	if !known {
+		doc, err := f.load(d, name)
+		if err != nil {
+			return View{}, err
+		}
+		f.view = f.viewOf(doc, nil)
 	}
 	return f.view, nil
 }
 
-// read returns the view of the file, and its document where the file had to be read for it.
-func (f *File) read(d dir) (doc *Document, err error) {
-	name, err := target(d, f.base)
+// find returns the name of the file itself, and whether the view is still right.
+func (f *File) find(d dir) (name string, known bool, err error) {
+	names, at, err := follow(d, f.base)
 	if err != nil {
-		return nil, f.fail("read "+f.path, d, err)
+		f.firm = false
+		return "", false, f.fail("read "+f.path, d, err)
 	}
-	at, err := look(d, name)
-	if err != nil {
-		return nil, f.fail("read "+f.path, d, err)
-	}
-	if at == f.seen && name == f.name && f.view.Sums != nil {
-		return nil, nil
-	}
-	loaded, at, err := f.load(d, name)
-	if err != nil {
-		f.forget()
-		return nil, err
-	}
-	f.name, f.seen, f.view = name, at, f.viewOf(loaded, at)
-	return &loaded, nil
+	name = names[len(names)-1]
+	return name, f.firm && at == f.seen && name == f.name, nil
 }
 
-// load reads and parses the file.
-func (f *File) load(d dir, name string) (Document, found, error) {
+// load reads the file. The caller makes the view of it, or forgets what was seen.
+func (f *File) load(d dir, name string) (Document, error) {
+	f.firm = false
+	now := time.Now() // before the file is asked for its stamp
 	b, info, err := d.read(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		doc, _ := Parse(nil)
-		return doc, found{}, nil
-	}
-	if err != nil {
-		return Document{}, found{}, f.fail("read "+f.path, d, err)
+	at := found{}
+	switch {
+	case err == nil:
+		at = foundOf(info)
+	case !errors.Is(err, fs.ErrNotExist):
+		return Document{}, f.fail("read "+f.path, d, err)
 	}
 	doc, err := Parse(b)
 	if err != nil {
-		return Document{}, found{}, f.fail("read "+f.path, d, err)
+		return Document{}, f.fail("read "+f.path, d, err)
 	}
-	return doc, foundOf(info), nil
+	f.name, f.seen, f.firm = name, at, at.firmAt(now)
+	return doc, nil
 }
 
-func (f *File) viewOf(doc Document, at found) View {
-	v := View{
-		Exists: at.exists, Mode: at.stamp.mode.Perm(), Changed: time.Unix(0, at.stamp.mtime),
-		Sums: make(map[string]Sum, len(f.hosts)), CredsStore: doc.CredsStore(), CredHelpers: doc.CredHelpers(),
+// viewOf describes the document as loaded; what is held is known to be in it and need not be hashed again.
+func (f *File) viewOf(doc Document, held []Want) View {
+	v := View{Exists: f.seen.exists, Sums: make(map[string]Sum, len(f.hosts)), CredsStore: doc.CredsStore(), CredHelpers: doc.CredHelpers()}
+	if v.Exists {
+		v.Mode, v.Changed = f.seen.stamp.mode.Perm(), time.Unix(0, f.seen.stamp.mtime)
+	}
+	for _, w := range held {
+		v.Sums[w.Host] = w.Grant.Sum
 	}
 	for _, h := range f.hosts {
+		if _, ok := v.Sums[h]; ok {
+			continue
+		}
 		if auth, ok := doc.Auth(h); ok && doc.Owned(h) {
 			v.Sums[h] = sha256.Sum256(auth)
 		}
@@ -157,115 +176,120 @@ type Result struct {
 	Found string // where it was: what differed before, in words; hosts, never content
 }
 
-// Sync makes the file hold what is wanted, and nothing else of ours. Where it does already, nothing is written. The file that
-// was there stays in every failure. Errors are of an output class.
+// Sync makes the file hold what is wanted. Where it does already, nothing is written; an entry of ours that is not wanted stays
+// as it is: the token in it may still be good. The file that was there stays in every failure but one: when the new one is in
+// its place and may not outlive a power cut. Errors are of an output class.
 func (f *File) Sync(want []Want) (Result, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	op := "write " + f.path
+	if len(want) == 0 {
+		return Result{}, nil // a file without a login is of use to nobody
+	}
 	d, err := f.openDir(f.dir)
 	if err != nil {
-		return Result{}, f.fail(op, nil, err)
+		return Result{}, f.fail("write "+f.path, nil, err)
 	}
 	defer d.close()
-	if !f.tidy {
-		tidy(d, f.base)
-		tidy(d, stateName(f.base))
-		f.tidy = true
-	}
 	for range 5 { // somebody else's write between our read and our rename: read again
 		var r Result
-		if r, err = f.sync(d, want); !errors.Is(err, errRaced) {
-			if err == nil {
-				f.saveState(d, want)
-			}
-			return r, err
+		if r, err = f.sync(d, want); err == nil {
+			f.saveState(d, want)
+			return r, nil
+		}
+		if !errors.Is(err, errRaced) {
+			break
 		}
 	}
-	return Result{}, f.fail(op, d, err)
+	return Result{}, err
 }
 
 func (f *File) sync(d dir, want []Want) (Result, error) {
-	op := "write " + f.path
-	doc, err := f.read(d)
+	name, known, err := f.find(d)
 	if err != nil {
 		return Result{}, err
 	}
-	if f.holds(f.view, want) {
-		return Result{}, nil
+	if !f.tidy {
+		tidy(d, name)
+		tidy(d, stateName(f.base))
+		f.tidy = true
 	}
-	name, at, view := f.name, f.seen, f.view
-	if doc == nil {
-		loaded, now, err := f.load(d, name)
-		if err != nil {
-			return Result{}, err
-		}
-		doc, at = &loaded, now
+	if known && f.holds(want) {
+		return Result{}, f.settle(d)
+	}
+	doc, err := f.load(d, name)
+	if err != nil {
+		return Result{}, err
 	}
 	entries := make([]Entry, len(want))
 	for i, w := range want {
 		entries[i] = Entry{Host: w.Host, Auth: w.Grant.Auth}
 	}
 	content, changed := doc.Merge(entries)
-	if !changed && at.exists && at.stamp.mode.Perm() == f.mode {
-		f.seen, f.view = at, f.viewOf(*doc, at)
-		return Result{}, nil
+	if !changed && f.seen.stamp.mode.Perm() == f.mode {
+		f.view = f.viewOf(doc, want)
+		return Result{}, f.settle(d)
 	}
-	r := Result{Wrote: true, Found: f.describe(view, want)}
-	now, ours, err := replace(d, name, content, at, f.mode, false)
-	f.forget()
-	if errors.Is(err, errRaced) {
-		return Result{}, err
+	f.firm, f.durable = false, false
+	if err := replace(d, name, content, f.seen, f.mode, false); err != nil {
+		f.tidy = false
+		return Result{}, f.fail("write "+f.path, d, err)
 	}
-	if err != nil {
-		return Result{}, f.fail(op, d, err)
-	}
-	if ours { // what we wrote need not be read again
-		v := View{Exists: true, Mode: now.stamp.mode.Perm(), Changed: time.Unix(0, now.stamp.mtime),
-			Sums: maps.Clone(view.Sums), CredsStore: doc.CredsStore(), CredHelpers: doc.CredHelpers()}
-		for _, w := range want {
-			v.Sums[w.Host] = w.Grant.Sum
-		}
-		f.name, f.seen, f.view = name, now, v
-	}
-	return r, nil
+	f.durable = true
+	return Result{Wrote: true, Found: f.describe(doc, want)}, nil
 }
 
-func (f *File) forget() { f.name, f.seen, f.view = "", found{}, View{} }
+// settle makes sure that what is right will stay, where the last rename was not made durable: it failed there, or an earlier
+// process did not come so far.
+func (f *File) settle(d dir) error {
+	if f.durable || !f.seen.exists {
+		return nil
+	}
+	parent, _ := path.Split(f.name)
+	if err := d.sync(parent); err != nil {
+		return f.fail("write "+f.path, d, err)
+	}
+	f.durable = true
+	return nil
+}
 
 // holds reports whether the file as seen is what is wanted.
-func (f *File) holds(v View, want []Want) bool {
-	return v.Exists && v.Mode == f.mode && !slices.ContainsFunc(want, func(w Want) bool { return v.Sums[w.Host] != w.Grant.Sum })
+func (f *File) holds(want []Want) bool {
+	return f.view.Mode == f.mode && !slices.ContainsFunc(want, func(w Want) bool { return f.view.Sums[w.Host] != w.Grant.Sum })
 }
 
-// describe says in words what differs, for the log line of a repair.
-func (f *File) describe(v View, want []Want) string {
-	if !v.Exists {
+// describe says in words what differed, for the log line of a repair.
+func (f *File) describe(doc Document, want []Want) string {
+	if !f.seen.exists {
 		return "the file was missing"
 	}
 	var first string
-	var missing, other int
+	var missing, other, form int
 	for _, w := range want {
-		sum, ok := v.Sums[w.Host]
-		switch {
+		switch auth, ok := doc.entry(w.Host); {
 		case !ok:
 			missing++
-		case sum != w.Grant.Sum:
+		case string(auth) != w.Grant.Auth.Reveal():
 			other++
-		default:
+		case doc.Owned(w.Host):
 			continue
+		default:
+			form++
 		}
-		if first == "" {
-			first = w.Host
+		first = cmp.Or(first, w.Host)
+	}
+	if first == "" {
+		return fmt.Sprintf("the mode was %#o", f.seen.stamp.mode.Perm())
+	}
+	var what []string
+	for _, n := range []struct {
+		count int
+		words string
+	}{{missing, "missing"}, {other, "with another token"}, {form, "doubled or in another form"}} {
+		if n.count > 0 {
+			what = append(what, fmt.Sprintf("%d %s", n.count, n.words))
 		}
 	}
-	switch {
-	case missing+other > 0:
-		return fmt.Sprintf("%d entries missing, %d with another token; first: %s", missing, other, first)
-	case v.Mode != f.mode:
-		return fmt.Sprintf("the mode was %#o", v.Mode)
-	}
-	return "another form of our entries"
+	return fmt.Sprintf("of %d entries %s; first: %s", len(want), strings.Join(what, ", "), first)
 }
 
 // saveState writes the state file where it would change. It is a hint: a failure costs one call after the next restart.
@@ -275,7 +299,7 @@ func (f *File) saveState(d dir, want []Want) {
 		return
 	}
 	name := stateName(f.base)
-	if _, _, err := replace(d, name, bytes.NewReader(b), found{}, 0o600, true); err == nil {
+	if replace(d, name, bytes.NewReader(b), found{}, 0o600, true) == nil {
 		f.known = b
 	}
 }
@@ -295,11 +319,15 @@ func (f *File) Recall() map[string]Grant {
 		return nil
 	}
 	known := decodeState(b, f.task)
-	name, err := target(d, f.base)
-	if err != nil || len(known) == 0 {
+	if len(known) == 0 {
 		return nil
 	}
-	doc, _, err := f.load(d, name)
+	name, _, err := f.find(d)
+	if err != nil {
+		return nil
+	}
+	doc, err := f.load(d, name)
+	f.firm = false
 	if err != nil {
 		return nil
 	}

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
+	"path"
 	"strings"
 	"syscall"
 )
@@ -25,73 +25,83 @@ import (
 //
 // A crash between 1 and 7 leaves a temporary file, which the next process removes (tidy).
 //
-// hint skips 5 and 8, for a file that may be lost. It returns what stands under the name afterwards, ours is false where
-// that is already somebody else's.
-func replace(d dir, name string, content io.WriterTo, old found, mode fs.FileMode, hint bool) (now found, ours bool, err error) {
-	tmp := tempPrefix(name) + rand.Text()[:8]
-	wrote, err := writeTemp(d, tmp, content, old, mode, hint)
-	if err != nil {
-		return found{}, false, err
+// hint skips 5 and 8, and the question at 7, for a file that may be lost. After a failure at 8 the new document stands under
+// the name, and it is not certain to outlive a power cut.
+func replace(d dir, name string, content io.WriterTo, old found, mode fs.FileMode, hint bool) error {
+	parent, base := path.Split(name)
+	tmp := parent + tempPrefix(base) + rand.Text()[:8]
+	if err := writeTemp(d, tmp, content, old, mode, hint); err != nil {
+		return err
 	}
-	if !hint {
-		if now, err = look(d, name); err == nil && now != old {
-			err = errRaced
-		}
-	}
-	if err == nil {
-		err = d.rename(tmp, name)
-	}
-	if err != nil {
+	if err := swap(d, tmp, name, old, hint); err != nil {
 		_ = d.remove(tmp)
-		return found{}, false, err
+		return err
 	}
-	if !hint {
-		if err := d.sync(); err != nil {
-			return found{}, false, err
-		}
+	if hint {
+		return nil
 	}
-	now, err = look(d, name)
-	return now, now.exists && now.stamp.inode == wrote.inode && now.stamp.mtime == wrote.mtime, err
+	return d.sync(parent)
 }
 
 // writeTemp is steps 1 to 6. A failure leaves nothing.
-func writeTemp(d dir, tmp string, content io.WriterTo, old found, mode fs.FileMode, hint bool) (wrote stamp, err error) {
+func writeTemp(d dir, tmp string, content io.WriterTo, old found, mode fs.FileMode, hint bool) (err error) {
 	f, err := d.create(tmp)
 	if err != nil {
-		return stamp{}, err
+		return err
 	}
-	open := true
 	defer func() {
+		if closed := f.close(); err == nil {
+			err = closed
+		}
 		if err != nil {
-			if open {
-				_ = f.close()
-			}
 			_ = d.remove(tmp)
 		}
 	}()
-	if old.exists && (old.uid != os.Geteuid() || old.gid != os.Getegid()) {
-		// Not an error: without CAP_CHOWN the file becomes ours, and its mode says who may read it.
-		if err := f.chown(old.uid, old.gid); err != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, syscall.EINVAL) {
-			return stamp{}, fmt.Errorf("keep the owner: %w", err)
+	if old.exists {
+		if err := keepOwner(f, old); err != nil {
+			return fmt.Errorf("keep the owner: %w", err)
 		}
 	}
 	if err := f.chmod(mode); err != nil {
-		return stamp{}, err
+		return err
 	}
 	if _, err := content.WriteTo(f); err != nil {
-		return stamp{}, err
+		return err
 	}
+	if hint {
+		return nil
+	}
+	return f.sync()
+}
+
+// keepOwner gives a file the owner and group of the old one, or the group alone: any member of a group may do that, and the
+// mode may rest on it. To be allowed neither is no error: the file is ours then, and its mode says who may read it.
+func keepOwner(f temp, old found) error {
+	err := f.chown(old.uid, old.gid)
+	if err != nil {
+		err = f.chown(-1, old.gid)
+	}
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	}
+	return err
+}
+
+// swap is step 7.
+func swap(d dir, tmp, name string, old found, hint bool) error {
 	if !hint {
-		if err := f.sync(); err != nil {
-			return stamp{}, err
+		switch now, err := look(d, name); {
+		case err != nil:
+			return err
+		case now != old:
+			return errRaced
 		}
 	}
-	info, err := f.stat()
-	if err != nil {
-		return stamp{}, err
+	err := d.rename(tmp, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return errRaced // another refresher that starts has tidied our temporary file away
 	}
-	open = false
-	return stampOf(info), f.close()
+	return err
 }
 
 // errRaced says that somebody else wrote the file after it was read.
@@ -122,43 +132,55 @@ func foundOf(info fs.FileInfo) found {
 
 func tempPrefix(name string) string { return "." + name + ".tmp-" }
 
-// tidy removes the temporary files that a killed process left. One that a living process is writing at this moment is lost
-// to it, and it tries again.
+// tidy removes the temporary files for name that a killed process left. One that a living process is writing at this moment is
+// lost to it, and it tries again.
 func tidy(d dir, name string) {
-	names, err := d.names()
+	parent, base := path.Split(name)
+	names, err := d.names(parent)
 	if err != nil {
 		return
 	}
 	for _, n := range names {
-		if strings.HasPrefix(n, tempPrefix(name)) {
-			_ = d.remove(n)
+		if strings.HasPrefix(n, tempPrefix(base)) {
+			_ = d.remove(parent + n)
 		}
 	}
 }
 
-// target follows symlinks from a name inside the directory to the name that a replacement must use, so that the link stays a
-// link. A link that leaves the directory is an error: what is outside the volume is not ours, and nobody sharing the volume
-// would see it.
-func target(d dir, name string) (string, error) {
-	for range 8 {
+// follow follows symlinks from a name to the name that a replacement must use, so that the link stays a link. It returns all
+// names on the way, the file's own last, and what stands under that; in a failure as far as it came. A link may lead anywhere
+// below the directory, and not out of it: what is outside the volume is not ours, and who shares the volume would not see it.
+// For the same reason an absolute link counts as one that leads out: others mount the volume elsewhere.
+func follow(d dir, name string) (names []string, at found, err error) {
+	for range maxLinks {
+		names = append(names, name)
 		info, err := d.lstat(name)
-		if errors.Is(err, fs.ErrNotExist) || err == nil && info.Mode()&fs.ModeSymlink == 0 {
-			return name, nil
-		}
-		if err != nil {
-			return "", err
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return names, found{}, nil
+		case err != nil && len(names) > 1 && !errors.As(err, new(syscall.Errno)):
+			// os.Root's own refusal is the one error that does not come from the kernel.
+			names = names[:len(names)-1]
+			return names, found{}, &fs.PathError{Op: "follow", Path: names[len(names)-1], Err: errLinkOut}
+		case err != nil:
+			return names, found{}, err
+		case info.Mode()&fs.ModeSymlink == 0:
+			return names, foundOf(info), nil
 		}
 		to, err := d.readlink(name)
 		if err != nil {
-			return "", err
+			return names, found{}, err
 		}
-		if to = strings.TrimPrefix(to, "./"); to == "" || to == "." || to == ".." || strings.Contains(to, "/") {
-			return "", &fs.PathError{Op: "follow", Path: name, Err: errLinkOut}
+		if parent, _ := path.Split(name); !path.IsAbs(to) {
+			to = parent + to // not cleaned: parent may hold a link itself, and then .. is not what it looks like
 		}
 		name = to
 	}
-	return "", &fs.PathError{Op: "follow", Path: name, Err: syscall.ELOOP}
+	return names, found{}, &fs.PathError{Op: "follow", Path: names[0], Err: syscall.ELOOP}
 }
+
+// maxLinks is how many names a chain of links may have. The kernel allows 40; more than two is somebody's mistake.
+const maxLinks = 8
 
 var (
 	errLinkOut    = errors.New("it is a symbolic link that leads out of the directory")

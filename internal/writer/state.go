@@ -34,7 +34,7 @@ func encodeState(task string, want []Want) ([]byte, error) {
 			s.Tokens = append(s.Tokens, tokenState{g.Scope, g.Issued.UTC(), g.Expires.UTC(), hex.EncodeToString(g.Sum[:])})
 		}
 	}
-	b, err := json.MarshalIndent(s, "", "\t")
+	b, err := json.Marshal(s)
 	return append(b, '\n'), err
 }
 
@@ -47,7 +47,10 @@ func decodeState(b []byte, task string) map[Sum]tokenState {
 	known := make(map[Sum]tokenState, len(s.Tokens))
 	for _, t := range s.Tokens {
 		var sum Sum
-		if n, err := hex.Decode(sum[:], []byte(t.Sum)); err != nil || n != len(sum) {
+		if len(t.Sum) != hex.EncodedLen(len(sum)) {
+			return nil
+		}
+		if _, err := hex.Decode(sum[:], []byte(t.Sum)); err != nil {
 			return nil
 		}
 		known[sum] = t

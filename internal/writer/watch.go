@@ -2,6 +2,7 @@ package writer
 
 import (
 	"context"
+	"path"
 	"path/filepath"
 	"time"
 
@@ -14,105 +15,80 @@ import (
 const pollEvery = 1500 * time.Millisecond
 
 // Watch calls notify when the file may have changed, until ctx ends. It uses inotify, which costs nothing while nothing
-// happens, and looks at the file every 1.5 s where that cannot work: on a network file system, where other hosts' writes are
-// not told, and where no inotify instance or watch is left. One goroutine calls notify.
+// happens. Where that cannot work it calls notify every 1.5 s, and a [File.Sync] or [File.Look] finds out at the cost of one
+// lstat: on a network file system, where other hosts' writes are not told, where no inotify instance or watch is left, and
+// while the directory is not there. Only the calling goroutine calls notify.
 func (f *File) Watch(ctx context.Context, notify func()) {
 	for ctx.Err() == nil {
-		if !remote(f.dir) && f.watchEvents(ctx, notify) {
-			continue
+		if !f.remote(f.dir) {
+			f.watchEvents(ctx, notify)
 		}
-		f.poll(ctx, notify)
+		select {
+		case <-ctx.Done():
+		case <-time.After(pollEvery):
+			notify()
+		}
 	}
 }
 
-// watchEvents returns when the directory itself has gone, or at once where it cannot be watched: ok is false then.
-func (f *File) watchEvents(ctx context.Context, notify func()) (ok bool) {
-	w, err := fsnotify.NewWatcher()
+// watchEvents returns when ctx ends, when a directory has gone, or at once where one cannot be watched.
+func (f *File) watchEvents(ctx context.Context, notify func()) {
+	w, err := f.watcher()
 	if err != nil {
-		return false
+		return
 	}
 	defer w.Close()
-	if w.Add(f.dir) != nil { // the directory: a rename puts another file under the name
-		return false
+	paths, err := f.cover(w)
+	if err != nil {
+		return
 	}
 	notify() // what happened before the watch stood
 	for {
 		select {
 		case <-ctx.Done():
-			return true
+			return
 		case e, open := <-w.Events:
+			isDir, concerns := paths[e.Name]
 			switch {
-			case !open:
-				return false
-			case filepath.Clean(e.Name) == f.dir && e.Has(fsnotify.Remove|fsnotify.Rename):
-				notify()
-				return false
-			case f.concerns(filepath.Base(e.Name)):
-				notify()
+			case !open || isDir && e.Has(fsnotify.Remove|fsnotify.Rename):
+				return
+			case !concerns: // other files, and our own temporary ones
+				continue
+			}
+			if paths, err = f.cover(w); err != nil { // a link may lead elsewhere now
+				return
 			}
 		case _, open := <-w.Errors: // an overflow: events were lost
 			if !open {
-				return false
+				return
 			}
-			notify()
 		}
+		notify()
 	}
 }
 
-// concerns tells the file, and what it may be a link to, from our own temporary files.
-func (f *File) concerns(name string) bool {
-	if name == f.base {
-		return true
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return name == f.name
-}
-
-// poll looks at the file for as long as it cannot be watched, and a minute at the most: then watching is tried again.
-func (f *File) poll(ctx context.Context, notify func()) {
-	tick := time.NewTicker(pollEvery)
-	defer tick.Stop()
-	last, _ := f.stampNow()
-	for range time.Minute / pollEvery {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		now, ok := f.stampNow()
-		if now != last {
-			last = now
-			notify()
-		}
-		if ok && !remote(f.dir) && canWatch() {
-			return
-		}
-	}
-}
-
-func (f *File) stampNow() (found, bool) {
+// cover watches the directory of the file and of whatever it links to: a rename puts another file under the name, which no
+// watch of the file itself would tell. It returns the paths whose events concern the file; true for a directory.
+func (f *File) cover(w *fsnotify.Watcher) (paths map[string]bool, err error) {
 	d, err := f.openDir(f.dir)
 	if err != nil {
-		return found{}, false
+		return nil, err
 	}
 	defer d.close()
-	name, err := target(d, f.base)
-	if err != nil {
-		return found{}, false
+	names, _, _ := follow(d, f.base) // a failure: as far as it came, where it can be mended
+	paths = map[string]bool{}
+	for _, name := range names {
+		parent, base := path.Split(name)
+		dir, err := filepath.EvalSymlinks(f.dir + "/" + parent)
+		if err != nil {
+			return nil, err
+		}
+		if err := w.Add(dir); err != nil {
+			return nil, err
+		}
+		paths[dir], paths[filepath.Join(dir, base)] = true, false
 	}
-	at, err := look(d, name)
-	return at, err == nil
-}
-
-// canWatch reports whether an inotify instance can be had.
-func canWatch() bool {
-	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC)
-	if err != nil {
-		return false
-	}
-	_ = unix.Close(fd)
-	return true
+	return paths, nil
 }
 
 // remote reports whether a directory is on a file system whose changes may come from another host (EFS is NFS). Magic

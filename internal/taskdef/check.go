@@ -1,0 +1,186 @@
+// Package taskdef knows what an ECS task definition with the refresher in it looks like when it works.
+//
+// It owns the rules: those of ECS that cost a deployment to find out, those of Fargate, and our own. It refuses to know where a
+// document comes from or goes to: it is pure, does no I/O and imports nothing of ours.
+package taskdef
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// The levels of a finding.
+const (
+	Fail = "fail" // ECS refuses the definition, or the task does not work
+	Warn = "warn" // it works, with a trap in it
+)
+
+// Finding is one thing that is wrong with a task definition.
+type Finding struct {
+	Level string `json:"level"` // Fail or Warn
+	Where string `json:"where"` // a path that jq understands: .containerDefinitions[0].memory
+	What  string `json:"what"`
+	Cure  string `json:"cure"`
+}
+
+// Check says what is wrong with a task definition that has the refresher in it, as register-task-definition takes it or as
+// describe-task-definition gives it. The error is for a document that is no JSON object.
+//
+// A container is taken for a refresher if the last part of its image's name contains "ecr-refresher", if its health check runs
+// "refresher healthcheck", or if it is called "refresher" or "ecr-refresher"; and for the init form if its command is "once".
+//
+// With a wrong type anywhere, only shapes are reported: the other rules would speak of things that are not there.
+func Check(doc []byte) ([]Finding, error) {
+	dec := json.NewDecoder(bytes.NewReader(doc))
+	dec.UseNumber() // to tell an integer from a float
+	var raw map[string]any
+	if err := dec.Decode(&raw); err != nil {
+		return nil, fmt.Errorf("task definition: %w", err)
+	}
+	if raw == nil {
+		return nil, errors.New("task definition: it is null")
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("task definition: there is more after its end")
+	}
+	c := &checker{}
+	if inner, ok := raw["taskDefinition"].(map[string]any); ok {
+		c.root = ".taskDefinition"
+		c.fail("", "this is the answer of describe-task-definition, which register-task-definition refuses",
+			"Take what is inside: jq .taskDefinition.")
+		raw = inner
+	}
+	if !c.conform("", raw, definitionShape) {
+		return c.findings, nil
+	}
+	if err := c.read(raw); err != nil {
+		return nil, fmt.Errorf("task definition: %w", err)
+	}
+	c.ecs()
+	if c.fargate() {
+		c.fargateRules()
+	}
+	c.ours()
+	return c.findings, nil
+}
+
+// checker collects what is found in one definition.
+type checker struct {
+	definition
+	root     string
+	findings []Finding
+}
+
+// read decodes what the rules look at, by way of the value whose shape is known to be right.
+func (c *checker) read(raw map[string]any) error {
+	doc, err := json.Marshal(raw)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(doc, &c.definition)
+}
+
+func (c *checker) fail(at, what, cure string) { c.add(Fail, at, what, cure) }
+func (c *checker) warn(at, what, cure string) { c.add(Warn, at, what, cure) }
+
+func (c *checker) add(level, at, what, cure string) {
+	c.findings = append(c.findings, Finding{level, cmp.Or(c.root+at, "."), what, cure})
+}
+
+// path of something in a container.
+func path(i int, rest string) string { return fmt.Sprintf(".containerDefinitions[%d]%s", i, rest) }
+
+// The parts of a task definition that rules look at. A pointer tells "absent" from zero.
+type definition struct {
+	Family, TaskRoleArn, ExecutionRoleArn, NetworkMode string
+	CPU, Memory                                        string
+	RequiresCompatibilities                            []string
+	PlacementConstraints                               []any
+	Volumes                                            []volume
+	Containers                                         []container `json:"containerDefinitions"`
+}
+
+type volume struct {
+	Name string
+	Host struct{ SourcePath string }
+
+	Docker *struct{ Scope string } `json:"dockerVolumeConfiguration"`
+	EFS    *struct{}               `json:"efsVolumeConfiguration"`
+	FSx    *struct{}               `json:"fsxWindowsFileServerVolumeConfiguration"`
+	S3     *struct{}               `json:"s3filesVolumeConfiguration"`
+}
+
+type container struct {
+	Name, Image, User string
+	Essential         *bool
+	Command           []string
+	Environment       []pair
+	Secrets           []pair
+	Memory            *int
+	MemoryReservation *int
+	StartTimeout      *int
+	StopTimeout       *int
+	DependsOn         []dependency
+	MountPoints       []mount
+	VolumesFrom       []struct{ SourceContainer string }
+	PortMappings      []portMapping
+	HealthCheck       *struct {
+		Command                                 []string
+		Interval, Timeout, Retries, StartPeriod *int
+	}
+	RestartPolicy *struct {
+		Enabled              *bool
+		RestartAttemptPeriod *int
+	}
+	LogConfiguration *struct{ LogDriver string }
+
+	Links, DNSServers, DNSSearchDomains []string
+	ExtraHosts                          []any
+	Privileged, DisableNetworking       bool
+	LinuxParameters                     struct{ Devices []any }
+}
+
+type (
+	pair        struct{ Name, Value string }
+	dependency  struct{ ContainerName, Condition string }
+	portMapping struct{ ContainerPort, HostPort int }
+)
+
+type mount struct {
+	SourceVolume, ContainerPath string
+	ReadOnly                    bool
+}
+
+func (k container) essential() bool { return k.Essential == nil || *k.Essential }
+
+// env returns a variable, and the place where it stands.
+func (k container) env(name string) (value string, at int) {
+	at = slices.IndexFunc(k.Environment, func(p pair) bool { return p.Name == name })
+	if at < 0 {
+		return "", at
+	}
+	return k.Environment[at].Value, at
+}
+
+// refresher reports whether this container is one of ours: see Check.
+func (k container) refresher() bool {
+	image := k.Image[strings.LastIndex(k.Image, "/")+1:]
+	return strings.Contains(image, "ecr-refresher") || k.Name == "refresher" || k.Name == "ecr-refresher" ||
+		k.HealthCheck != nil && strings.Contains(strings.Join(k.HealthCheck.Command, " "), "refresher healthcheck")
+}
+
+// once reports whether this is the init form of ours.
+func (k container) once() bool { return k.refresher() && slices.Contains(k.Command, "once") }
+
+func (c *checker) fargate() bool { return slices.Contains(c.RequiresCompatibilities, "FARGATE") }
+
+// container returns the place of a container, or -1.
+func (c *checker) container(name string) int {
+	return slices.IndexFunc(c.Containers, func(k container) bool { return k.Name == name })
+}

@@ -1,0 +1,240 @@
+package taskdef
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// ecs holds the rules of ECS that hold on every launch type.
+func (c *checker) ecs() {
+	if c.Family == "" {
+		c.fail(".family", "the definition has no family", "Name it.")
+	}
+	if !slices.ContainsFunc(c.Containers, container.essential) {
+		c.fail(".containerDefinitions", "no container is essential: ECS wants at least one",
+			"Leave essential off, or true, for the container whose end is the task's.")
+	}
+	for i, k := range c.Containers {
+		if k.Name == "" || c.container(k.Name) != i {
+			c.fail(path(i, ".name"), fmt.Sprintf("the name %q is empty or taken", k.Name), "Give every container a name of its own.")
+		}
+		if k.Image == "" {
+			c.fail(path(i, ".image"), "the container has no image", "Name its image.")
+		}
+		c.health(i, k)
+		c.restart(i, k)
+		c.memory(i, k)
+		c.references(i, k)
+		c.order(i, k)
+	}
+	c.cycle()
+}
+
+func (c *checker) health(i int, k container) {
+	h := k.HealthCheck
+	if h == nil {
+		return
+	}
+	at := path(i, ".healthCheck")
+	if len(h.Command) < 2 || h.Command[0] != "CMD" && h.Command[0] != "CMD-SHELL" {
+		c.fail(at+".command", "a health check's command begins with CMD or CMD-SHELL, and names a program", `Write ["CMD", "/program", "argument"].`)
+	}
+	c.within(at+".interval", h.Interval, 5, 300)
+	c.within(at+".timeout", h.Timeout, 2, 60)
+	c.within(at+".retries", h.Retries, 1, 10)
+	c.within(at+".startPeriod", h.StartPeriod, 0, 300)
+}
+
+func (c *checker) restart(i int, k container) {
+	p := k.RestartPolicy
+	if p == nil {
+		return
+	}
+	if p.Enabled == nil {
+		c.fail(path(i, ".restartPolicy.enabled"), "a restart policy must say whether it is enabled", `Add "enabled": true.`)
+	}
+	c.within(path(i, ".restartPolicy.restartAttemptPeriod"), p.RestartAttemptPeriod, 60, 1800)
+}
+
+func (c *checker) within(at string, v *int, low, high int) {
+	if v != nil && (*v < low || *v > high) {
+		c.fail(at, fmt.Sprintf("%d is out of bounds", *v), fmt.Sprintf("Choose %d to %d.", low, high))
+	}
+}
+
+func (c *checker) memory(i int, k container) {
+	if c.Memory == "" && !c.fargate() && k.Memory == nil && k.MemoryReservation == nil {
+		c.fail(path(i, ".memory"), "neither the task nor this container says how much memory it needs", "Set memory, in MiB.")
+	}
+	if k.Memory != nil && *k.Memory < 6 {
+		c.fail(path(i, ".memory"), "a container needs 6 MiB at least", "Set more memory.")
+	}
+	if k.Memory != nil && k.MemoryReservation != nil && *k.MemoryReservation >= *k.Memory {
+		c.fail(path(i, ".memoryReservation"), "the reservation must be smaller than the limit in memory", "Lower it, or leave it off.")
+	}
+}
+
+// references finds names that name nothing.
+func (c *checker) references(i int, k container) {
+	for j, m := range k.MountPoints {
+		if c.volume(m.SourceVolume) < 0 {
+			c.fail(path(i, fmt.Sprintf(".mountPoints[%d].sourceVolume", j)), fmt.Sprintf("there is no volume %q", m.SourceVolume), "Add it to volumes, or correct the name.")
+		}
+	}
+	for j, v := range k.VolumesFrom {
+		if c.container(v.SourceContainer) < 0 {
+			c.fail(path(i, fmt.Sprintf(".volumesFrom[%d].sourceContainer", j)), fmt.Sprintf("there is no container %q", v.SourceContainer), "Correct the name.")
+		}
+	}
+}
+
+func (c *checker) volume(name string) int {
+	return slices.IndexFunc(c.Volumes, func(v volume) bool { return v.Name == name })
+}
+
+// order checks each dependsOn by itself; cycle checks them together.
+func (c *checker) order(i int, k container) {
+	for j, d := range k.DependsOn {
+		at := path(i, fmt.Sprintf(".dependsOn[%d]", j))
+		on := c.container(d.ContainerName)
+		if on < 0 {
+			c.fail(at+".containerName", fmt.Sprintf("there is no container %q", d.ContainerName), "Correct the name.")
+			continue
+		}
+		other := c.Containers[on]
+		switch d.Condition {
+		case "START":
+		case "COMPLETE", "SUCCESS":
+			if other.essential() {
+				c.fail(path(on, ".essential"), fmt.Sprintf("%s waits for the end of %s, which is essential: its end would be the task's", k.Name, other.Name), `Set "essential": false.`)
+			}
+		case "HEALTHY":
+			if other.HealthCheck == nil {
+				c.fail(path(on, ".healthCheck"), fmt.Sprintf("%s waits until %s is HEALTHY, which has no health check here; ECS ignores the image's", k.Name, other.Name), "Give it a healthCheck.")
+			}
+			if other.StartTimeout == nil {
+				c.warn(path(on, ".startTimeout"), fmt.Sprintf("%s waits until %s is HEALTHY: without a start timeout there, the task can hang in PENDING", k.Name, other.Name), `Add "startTimeout": 120.`)
+			}
+		default:
+			c.fail(at+".condition", fmt.Sprintf("there is no condition %q", d.Condition), "Choose START, COMPLETE, SUCCESS or HEALTHY.")
+		}
+	}
+}
+
+// cycle finds containers that wait for each other, and reports the first circle.
+func (c *checker) cycle() {
+	done := make([]bool, len(c.Containers))
+	var visit func(i int, way []string) bool
+	visit = func(i int, way []string) bool {
+		name := c.Containers[i].Name
+		if at := slices.Index(way, name); at >= 0 {
+			c.fail(path(i, ".dependsOn"), "containers wait for each other: "+strings.Join(append(way[at:], name), " → "), "Remove one of these dependencies.")
+			return true
+		}
+		if done[i] {
+			return false
+		}
+		for _, d := range c.Containers[i].DependsOn {
+			if on := c.container(d.ContainerName); on >= 0 && visit(on, append(slices.Clone(way), name)) {
+				return true
+			}
+		}
+		done[i] = true
+		return false
+	}
+	for i := range c.Containers {
+		if visit(i, nil) {
+			return
+		}
+	}
+}
+
+// sizes are the memory sizes in MiB that Fargate offers with so many CPU units.
+var sizes = map[int]struct{ low, high, step int }{
+	256: {512, 2048, 512}, // but not 1536
+	512: {1024, 4096, 1024}, 1024: {2048, 8192, 1024}, 2048: {4096, 16384, 1024}, 4096: {8192, 30720, 1024},
+	8192: {16384, 61440, 4096}, 16384: {32768, 122880, 8192},
+}
+
+// fargateRules holds what Fargate refuses and EC2 allows.
+func (c *checker) fargateRules() {
+	if c.NetworkMode != "awsvpc" {
+		c.fail(".networkMode", fmt.Sprintf("Fargate knows the network mode awsvpc only, not %q", c.NetworkMode), `Write "networkMode": "awsvpc".`)
+	}
+	c.size()
+	if len(c.PlacementConstraints) > 0 {
+		c.fail(".placementConstraints", "Fargate has no placement constraints", "Remove them.")
+	}
+	for j, v := range c.Volumes {
+		if v.Host.SourcePath != "" || v.Docker != nil {
+			c.fail(fmt.Sprintf(".volumes[%d]", j), "there is no host on Fargate whose directory or volume could be mounted", "Leave only the name: the task gets a volume of its own.")
+		}
+	}
+	for i, k := range c.Containers {
+		for _, no := range []struct {
+			key     string
+			present bool
+		}{
+			{"links", len(k.Links) > 0}, {"privileged", k.Privileged}, {"extraHosts", len(k.ExtraHosts) > 0}, {"dnsServers", len(k.DNSServers) > 0},
+			{"dnsSearchDomains", len(k.DNSSearchDomains) > 0}, {"disableNetworking", k.DisableNetworking}, {"linuxParameters.devices", len(k.LinuxParameters.Devices) > 0},
+		} {
+			if no.present {
+				c.fail(path(i, "."+no.key), "Fargate does not support "+no.key, "Remove it.")
+			}
+		}
+		c.within(path(i, ".startTimeout"), k.StartTimeout, 2, 120)
+		c.within(path(i, ".stopTimeout"), k.StopTimeout, 2, 120)
+		for j, p := range k.PortMappings {
+			if p.HostPort != 0 && p.HostPort != p.ContainerPort {
+				c.fail(path(i, fmt.Sprintf(".portMappings[%d].hostPort", j)), "with awsvpc the host port is the container's", "Leave hostPort off.")
+			}
+		}
+		if l := k.LogConfiguration; l != nil && !slices.Contains([]string{"awslogs", "splunk", "awsfirelens"}, l.LogDriver) {
+			c.fail(path(i, ".logConfiguration.logDriver"), "Fargate does not support the log driver "+l.LogDriver, "Choose awslogs, splunk or awsfirelens.")
+		}
+		if c.ExecutionRoleArn == "" && (k.LogConfiguration != nil && k.LogConfiguration.LogDriver == "awslogs" || len(k.Secrets) > 0 || strings.Contains(k.Image, ".dkr.ecr.")) {
+			c.fail(".executionRoleArn", "Fargate needs an execution role to pull "+k.Name+" from ECR, to write its log or to read its secrets", "Add executionRoleArn: see deploy/iam/execution.json.")
+			c.ExecutionRoleArn = "reported"
+		}
+	}
+}
+
+// size checks the task's size, and that the containers fit into it.
+func (c *checker) size() {
+	cpu, ok := amount(c.CPU, "vcpu")
+	s, known := sizes[cpu]
+	if !ok || !known {
+		c.fail(".cpu", fmt.Sprintf("Fargate has no size of %q CPU units", c.CPU), `Choose "256", "512", "1024", "2048", "4096", "8192" or "16384".`)
+		return
+	}
+	memory, ok := amount(c.Memory, "gb")
+	if !ok || memory < s.low || memory > s.high || (memory-s.low)%s.step != 0 || cpu == 256 && memory == 1536 {
+		c.fail(".memory", fmt.Sprintf("Fargate has no size of %q MiB with %d CPU units", c.Memory, cpu), fmt.Sprintf("Choose %d to %d, in steps of %d.", s.low, s.high, s.step))
+		return
+	}
+	var sum int
+	for _, k := range c.Containers {
+		switch {
+		case k.MemoryReservation != nil:
+			sum += *k.MemoryReservation
+		case k.Memory != nil:
+			sum += *k.Memory
+		}
+	}
+	if sum > memory {
+		c.fail(".memory", fmt.Sprintf("the containers ask for %d MiB, the task has %d", sum, memory), "Raise the task's memory, or lower the containers'.")
+	}
+}
+
+// amount reads "1024", or with the unit that stands for 1024 of them "1 vCPU" and "0.5GB".
+func amount(s, unit string) (int, bool) {
+	s = strings.ToLower(strings.TrimSpace(s))
+	if n, has := strings.CutSuffix(s, unit); has {
+		f, err := strconv.ParseFloat(strings.TrimSpace(n), 64)
+		return int(f * 1024), err == nil
+	}
+	n, err := strconv.Atoi(s)
+	return n, err == nil
+}

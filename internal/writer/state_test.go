@@ -1,0 +1,185 @@
+package writer
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// scopes are what is recalled, by host.
+func scopes(f *File) map[string]string {
+	m := map[string]string{}
+	for host, g := range f.Recall() {
+		m[host] = g.Scope
+	}
+	return m
+}
+
+func TestRecall(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.json")
+	if got := newFile(path).Recall(); len(got) > 0 {
+		t.Errorf("of nothing: %v", got)
+	}
+	want := wants(hostA, "a", hostB, "b")
+	mustSync(t, newFile(path), want)
+	got := newFile(path).Recall()
+	for _, w := range want {
+		g := got[w.Host]
+		if !g.Auth.Equal(w.Grant.Auth) || g.Sum != w.Grant.Sum || g.Scope != w.Grant.Scope || !g.Issued.Equal(w.Grant.Issued) || !g.Expires.Equal(w.Grant.Expires) {
+			t.Errorf("%s: %+v, not %+v", w.Host, g, w.Grant)
+		}
+	}
+	if len(got) != len(want) {
+		t.Errorf("%v", got)
+	}
+	state := filepath.Join(filepath.Dir(path), stateName("config.json"))
+	for _, w := range want {
+		auth := w.Grant.Auth.Reveal()
+		if b := string(slurp(t, state)); strings.Contains(b, auth) || strings.Contains(b, strings.TrimRight(auth, "=")) {
+			t.Errorf("a secret in %s", b)
+		}
+	}
+	if mode := identity(t, state).mode; mode != 0o600 {
+		t.Errorf("mode %#o", mode)
+	}
+}
+
+// What does not fit together is not known, and harms nothing.
+func TestRecallDoubts(t *testing.T) {
+	both := map[string]string{hostA: "scope of a", hostB: "scope of b"}
+	onlyB := map[string]string{hostB: "scope of b"}
+	replace := func(path, from, to string) error {
+		b, err := os.ReadFile(path)
+		if err == nil && !strings.Contains(string(b), from) {
+			err = fmt.Errorf("no %q in %s", from, b)
+		}
+		return errors.Join(err, os.WriteFile(path, []byte(strings.ReplaceAll(string(b), from, to)), 0o600))
+	}
+	sumOfA := fmt.Sprintf("%x", grant("a").Sum)
+	for name, c := range map[string]struct {
+		change func(config, state string) error
+		want   map[string]string
+	}{
+		"nothing":         {func(string, string) error { return nil }, both},
+		"state missing":   {func(_, state string) error { return os.Remove(state) }, nil},
+		"state empty":     {func(_, state string) error { return os.Truncate(state, 0) }, nil},
+		"state cut":       {func(_, state string) error { return os.Truncate(state, 100) }, nil},
+		"state null":      {func(_, state string) error { return os.WriteFile(state, []byte("null"), 0o600) }, nil},
+		"state huge":      {func(_, state string) error { return os.Truncate(state, maxSize+1) }, nil},
+		"state directory": {func(_, state string) error { return errors.Join(os.Remove(state), os.Mkdir(state, 0o700)) }, nil},
+		"state pipe":      {func(_, state string) error { return errors.Join(os.Remove(state), syscall.Mkfifo(state, 0o600)) }, nil},
+		"other task":      {func(_, state string) error { return replace(state, "arn:task", "arn:other") }, nil},
+		"other version":   {func(_, state string) error { return replace(state, `"version":1`, `"version":2`) }, nil},
+		"sum too long":    {func(_, state string) error { return replace(state, sumOfA, sumOfA+"00") }, nil},
+		"sum too short":   {func(_, state string) error { return replace(state, sumOfA, sumOfA[2:]) }, nil},
+		"sum not hex":     {func(_, state string) error { return replace(state, sumOfA, strings.Repeat("x", len(sumOfA))) }, nil},
+		"sum of another":  {func(_, state string) error { return replace(state, sumOfA, strings.Repeat("0", len(sumOfA))) }, onlyB},
+		"time not one":    {func(_, state string) error { return replace(state, "2026-07-01T12", "then") }, nil},
+		"config missing":  {func(config, _ string) error { return os.Remove(config) }, nil},
+		"config broken":   {func(config, _ string) error { return os.Truncate(config, 10) }, nil},
+		"docker login":    {func(config, _ string) error { return replace(config, basic("AWS:a"), basic("AWS:x")) }, onlyB},
+		"moved": { // the token is what it is, whoever's it is now: the scope tells the owner
+			func(config, _ string) error { return replace(config, basic("AWS:a"), basic("AWS:b")) }, map[string]string{hostA: "scope of b", hostB: "scope of b"}},
+		"expires": {func(_, state string) error { return replace(state, "2026-07-02T00", "2099-07-02T00") }, both}, // the caller's to judge
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "config.json")
+			state := filepath.Join(filepath.Dir(path), stateName("config.json"))
+			mustSync(t, newFile(path), wants(hostA, "a", hostB, "b"))
+			if err := c.change(path, state); err != nil {
+				t.Fatal(err)
+			}
+			f := newFile(path)
+			want := c.want
+			if want == nil {
+				want = map[string]string{}
+			}
+			if diff := cmp.Diff(want, scopes(f)); diff != "" {
+				t.Error(diff)
+			}
+			if name == "config broken" {
+				return
+			}
+			mustSync(t, f, wants(hostA, "c", hostB, "d"))
+			if got := scopes(newFile(path)); name != "state directory" && got[hostA] != "scope of c" {
+				t.Errorf("afterwards %v", got)
+			}
+		})
+	}
+}
+
+// The state is a hint: it costs no fsync, and that it cannot be written is nobody's concern.
+func TestStateIsAHint(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.json")
+	for _, broken := range []string{"", "create", "chmod", "write", "close", "rename"} {
+		f := newFile(path)
+		n := 0
+		tap(f, func(op, name string) error {
+			if strings.Contains(op, "sync") {
+				n++
+			}
+			if op == broken && strings.Contains(name, ".state") {
+				return syscall.EIO
+			}
+			return nil
+		})
+		if r := mustSync(t, f, wants(hostA, "with "+broken)); !r.Wrote || n != 2 {
+			t.Errorf("%s: %+v with %d fsyncs", broken, r, n)
+		}
+		if want := map[string]string{hostA: "scope of with "}; broken == "" && !cmp.Equal(scopes(f), want) || broken != "" && len(scopes(f)) > 0 {
+			t.Errorf("%s: %v", broken, scopes(f))
+		}
+		if s := strays(t, filepath.Dir(path)); s != nil {
+			t.Errorf("%s: %q", broken, s)
+		}
+	}
+	// Equal content is not a write; another expiry of the same token is one of the state alone.
+	f := newFile(path)
+	want := wants(hostA, "with rename")
+	state := filepath.Join(filepath.Dir(path), stateName("config.json"))
+	mustSync(t, f, want)
+	before, config := identity(t, state), identity(t, path)
+	mustSync(t, f, want)
+	if identity(t, state) != before {
+		t.Error("the state is written again")
+	}
+	want[0].Grant.Expires = want[0].Grant.Expires.Add(time.Second)
+	mustSync(t, f, want)
+	if identity(t, state) == before || identity(t, path) != config {
+		t.Error("not the state alone")
+	}
+}
+
+func FuzzState(f *testing.F) {
+	for _, want := range [][]Want{nil, wants(hostA, "a"), wants(hostA, "a", hostB, "b")} {
+		b, err := encodeState("arn:task", want)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Add([]byte(`{"version":1,"task":"arn:task","tokens":[{"sha256":"` + strings.Repeat("00", 33) + `"}]}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		known := decodeState(b, "arn:task")
+		for sum, s := range known {
+			// What was understood is understood again.
+			again, err := encodeState("arn:task", []Want{{Host: hostA, Grant: &Grant{Sum: sum, Scope: s.Scope, Issued: s.Issued, Expires: s.Expires}}})
+			if err != nil { // a time that JSON cannot hold
+				continue
+			}
+			if got := decodeState(again, "arn:task")[sum]; !got.Expires.Equal(s.Expires) || !got.Issued.Equal(s.Issued) || got.Scope != s.Scope {
+				t.Errorf("%+v, not %+v", got, s)
+			}
+		}
+		if decodeState(b, "arn:another") != nil && known != nil {
+			t.Error("another task's")
+		}
+	})
+}
