@@ -7,7 +7,6 @@ package writer
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -15,7 +14,6 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -257,39 +255,22 @@ func (f *File) holds(want []Want) bool {
 	return f.view.Mode == f.mode && !slices.ContainsFunc(want, func(w Want) bool { return f.view.Sums[w.Host] != w.Grant.Sum })
 }
 
-// describe says in words what differed, for the log line of a repair.
+// describe says in words what differed first, for the log line of a repair.
 func (f *File) describe(doc Document, want []Want) string {
 	if !f.seen.exists {
 		return "the file was missing"
 	}
-	var first string
-	var missing, other, form int
 	for _, w := range want {
 		switch auth, ok := doc.entry(w.Host); {
 		case !ok:
-			missing++
+			return "the entry of " + w.Host + " was missing"
 		case string(auth) != w.Grant.Auth.Reveal():
-			other++
-		case doc.Owned(w.Host):
-			continue
-		default:
-			form++
-		}
-		first = cmp.Or(first, w.Host)
-	}
-	if first == "" {
-		return fmt.Sprintf("the mode was %#o", f.seen.stamp.mode.Perm())
-	}
-	var what []string
-	for _, n := range []struct {
-		count int
-		words string
-	}{{missing, "missing"}, {other, "with another token"}, {form, "doubled or in another form"}} {
-		if n.count > 0 {
-			what = append(what, fmt.Sprintf("%d %s", n.count, n.words))
+			return "the entry of " + w.Host + " had another token"
+		case !doc.Owned(w.Host):
+			return "the entry of " + w.Host + " was doubled or in another form"
 		}
 	}
-	return fmt.Sprintf("of %d entries %s; first: %s", len(want), strings.Join(what, ", "), first)
+	return fmt.Sprintf("the mode was %#o", f.seen.stamp.mode.Perm())
 }
 
 // saveState writes the state file where it would change. It is a hint: a failure costs one call after the next restart.

@@ -25,12 +25,12 @@ func TestSync(t *testing.T) {
 		mode          fs.FileMode
 	}{
 		"missing":         {"-", "the file was missing", 0},
-		"truncated":       {"", "of 2 entries 2 missing; first: " + hostA, 0o600},
-		"foreign":         {foreign, "of 2 entries 2 missing; first: " + hostA, 0o600},
-		"one removed":     {strings.Replace(string(both), hostB, "y", 1), "of 2 entries 1 missing; first: " + hostB, 0o600},
-		"one replaced":    {strings.Replace(string(both), basic("AWS:b"), basic("joe:b"), 1), "of 2 entries 1 with another token; first: " + hostB, 0o600},
-		"alias":           {alias, "of 2 entries 1 doubled or in another form; first: " + hostA, 0o600},
-		"all three":       {`{"auths":{"` + hostA + `/":{},"` + hostB + `":{"auth":"eDp5"}}}`, "of 2 entries 1 missing, 1 with another token; first: " + hostA, 0o600},
+		"truncated":       {"", "the entry of " + hostA + " was missing", 0o600},
+		"foreign":         {foreign, "the entry of " + hostA + " was missing", 0o600},
+		"one removed":     {strings.Replace(string(both), hostB, "y", 1), "the entry of " + hostB + " was missing", 0o600},
+		"one replaced":    {strings.Replace(string(both), basic("AWS:b"), basic("joe:b"), 1), "the entry of " + hostB + " had another token", 0o600},
+		"alias":           {alias, "the entry of " + hostA + " was doubled or in another form", 0o600},
+		"all three":       {`{"auths":{"` + hostA + `/":{},"` + hostB + `":{"auth":"eDp5"}}}`, "the entry of " + hostA + " was missing", 0o600},
 		"mode":            {string(both), "the mode was 0644", 0o644},
 		"nothing differs": {string(both), "", 0o600},
 	} {
