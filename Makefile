@@ -35,3 +35,26 @@ lint: ## Run the linters of .golangci.yml
 .PHONY: unit
 unit: ## Run all tests with the race detector
 	CGO_ENABLED=1 $(GO) test -race ./...
+
+.PHONY: rules
+rules: ## Check deploy/prometheus with promtool, and the shape of every YAML file
+	@command -v promtool >/dev/null || { echo 'make rules needs promtool: apt-get install prometheus' >&2; exit 1; }
+	promtool check rules deploy/prometheus/alerts.yaml
+	promtool test rules deploy/prometheus/alerts_test.yaml
+	promtool check config --syntax-only deploy/prometheus/cloudwatch-agent-prometheus.yaml
+	@# A promtool older than 3.8 does not know aws_sd_configs: it checks the rest of that file.
+	sed '/aws_sd_configs:/,/refresh_interval:/d' deploy/prometheus/prometheus.yaml | promtool check config --syntax-only /dev/stdin
+	$(GO) run -modfile=tools/go.mod deploy/shape.go deploy/prometheus/*.yaml .goreleaser.yaml .github/workflows/*.yml
+
+.PHONY: sbom
+sbom: build ## Write bin/refresher.cdx.json: what is in the binary, by its own account, as CycloneDX
+	$(GO) tool -modfile=tools/sbom.mod cyclonedx-gomod bin -json -std -noserial -notimestamp $(if $(VERSION),-version $(VERSION)) -output $(BIN)/refresher.cdx.json $(BIN)/refresher
+
+.PHONY: reproducible
+reproducible: ## Build HEAD twice, in two directories and with nothing cached, and compare bit for bit
+	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
+	for copy in "$$dir/a" "$$dir/b/deeper"; do \
+		git clone -q . "$$copy" && GOCACHE="$$copy.cache" GOFLAGS=-buildvcs=true $(MAKE) -s -C "$$copy" build VERSION='$(VERSION)' || exit 1; \
+	done && \
+	cmp "$$dir/a/$(BIN)/refresher" "$$dir/b/deeper/$(BIN)/refresher" && \
+	(cd "$$dir/a" && echo "two builds of $$(git rev-parse HEAD) are one:" && sha256sum $(BIN)/refresher)
