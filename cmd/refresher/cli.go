@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"ecr-refresher/internal/suggest"
 )
 
 // grammar is the command line as it is written: every value still text, so that all problems can be told at once. Each flag
@@ -198,34 +200,8 @@ func unknownVariables(app *kong.Application, environ []string) []string {
 
 // nearest suggests the known name that a misspelled one stands for.
 func nearest(name string, known []string) string {
-	best, least := "", 4
-	for _, k := range known {
-		if d := distance(name, k); d < least {
-			best, least = k, d
-		}
+	if best := suggest.Nearest(name, known, 3); best != "" {
+		return "; did you mean " + best + "?"
 	}
-	if best == "" {
-		return "; see 'refresher run --help' for all of them"
-	}
-	return "; did you mean " + best + "?"
-}
-
-// distance is the Levenshtein distance.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
-		}
-	}
-	return row[len(b)]
+	return "; see 'refresher run --help' for all of them"
 }

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"ecr-refresher/internal/suggest"
 )
 
 // optionNames in the order in which String writes them and messages list them.
@@ -97,41 +99,12 @@ func example(key string) string {
 
 func unknownOption(key string) error {
 	folded := strings.ReplaceAll(strings.ToLower(key), "-", "_")
-	near, best := "", 3
-	for _, name := range optionNames {
-		if len(folded) > 2*len(name) { // not near, and the distance costs len·len
-			continue
-		}
-		if d := distance(folded, name); d < best {
-			near, best = name, d
-		}
-	}
+	near := suggest.Nearest(folded, optionNames[:], 2)
 	valid := "the options are " + strings.Join(optionNames[:], ", ")
 	if near != "" {
 		return fmt.Errorf("there is no option %s; did you mean %s? (%s)", quote(key), near, valid)
 	}
 	return fmt.Errorf("there is no option %s; %s", quote(key), valid)
-}
-
-// distance counts the letters to add, drop or change (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 func readOptional(value string, hasValue bool) (bool, error) {
