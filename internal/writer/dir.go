@@ -96,7 +96,7 @@ func (d rootDir) create(name string) (temp, error) {
 	if err != nil {
 		return nil, err
 	}
-	return rootTemp{f}, nil
+	return layerTemp{f}, nil
 }
 
 func (d rootDir) names(parent string) ([]string, error) {
@@ -119,13 +119,6 @@ func (d rootDir) sync(parent string) error {
 	}
 	return nil
 }
-
-type rootTemp struct{ *os.File }
-
-func (t rootTemp) chown(uid, gid int) error     { return t.Chown(uid, gid) }
-func (t rootTemp) chmod(mode fs.FileMode) error { return t.Chmod(mode) }
-func (t rootTemp) sync() error                  { return t.Sync() }
-func (t rootTemp) close() error                 { return t.Close() }
 
 // stamp tells two states of a file apart without reading it.
 type stamp struct {

@@ -7,6 +7,7 @@ package writer
 
 import (
 	"bytes"
+	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -46,6 +48,7 @@ type Options struct {
 	Mode  fs.FileMode // permission bits, whatever the umask
 	Hosts []string    // whose entries are ours
 	Task  string      // the ARN of this task, empty outside ECS: entries that another task remembers are not adopted
+	Layer Layer       // in place of the real file system; a seam for the simulation, nil otherwise
 }
 
 // File is one shared config.json. Safe for use by many goroutines; a call blocks for as long as the file system does.
@@ -59,14 +62,22 @@ type File struct {
 	watcher func() (*fsnotify.Watcher, error)
 	remote  func(dir string) bool
 
-	mu      sync.Mutex
-	tidy    bool   // strays of an earlier process are gone
-	durable bool   // what was last renamed outlives a power cut
-	name    string // the file itself: base, or what that links to
-	seen    found  // what view describes
-	firm    bool   // as long as the file is found as in seen, view is right
-	view    View
-	known   []byte // the state file as we wrote it last
+	reading sync.Mutex
+	reader  sight // of those who look: a write that hangs must not keep them from the file that is there
+
+	writing sync.Mutex
+	sight                         // of the one who writes
+	tidy    bool                  // strays of an earlier process are gone
+	durable bool                  // what was last renamed outlives a power cut
+	known   map[string]tokenState // by sum: of the last time that the state file was written, or read at the start
+}
+
+// sight is what was last seen of the file.
+type sight struct {
+	name string // the file itself: base, or what that links to
+	seen found  // what view describes
+	firm bool   // as long as the file is found as in seen, view is right
+	view View
 }
 
 // New describes a file and touches nothing.
@@ -75,9 +86,13 @@ func New(o Options) *File {
 	if dir == "" {
 		dir = "."
 	}
+	open := openRoot
+	if o.Layer != nil {
+		open = openLayer(o.Layer)
+	}
 	return &File{
 		path: o.Path, dir: filepath.Clean(dir), base: base, mode: o.Mode.Perm(), hosts: o.Hosts, task: o.Task,
-		openDir: openRoot, watcher: fsnotify.NewWatcher, remote: remote,
+		openDir: open, watcher: fsnotify.NewWatcher, remote: remote,
 	}
 }
 
@@ -96,41 +111,42 @@ type View struct {
 
 // Look says what a reader would find now. It costs one lstat where the file has not changed since the last look.
 func (f *File) Look() (View, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.reading.Lock()
+	defer f.reading.Unlock()
+	s := &f.reader
 	d, err := f.openDir(f.dir)
 	if err != nil {
 		return View{}, f.fail("read "+f.path, nil, err)
 	}
 	defer d.close()
-	name, known, err := f.find(d)
+	name, known, err := f.find(d, s)
 	if err != nil {
 		return View{}, err
 	}
 	if !known {
-		doc, err := f.load(d, name)
+		doc, err := f.load(d, name, s)
 		if err != nil {
 			return View{}, err
 		}
-		f.view = f.viewOf(doc, nil)
+		s.view = f.viewOf(doc, s.seen, nil)
 	}
-	return f.view, nil
+	return s.view, nil
 }
 
 // find returns the name of the file itself, and whether the view is still right.
-func (f *File) find(d dir) (name string, known bool, err error) {
+func (f *File) find(d dir, s *sight) (name string, known bool, err error) {
 	names, at, err := follow(d, f.base)
 	if err != nil {
-		f.firm = false
+		s.firm = false
 		return "", false, f.fail("read "+f.path, d, err)
 	}
 	name = names[len(names)-1]
-	return name, f.firm && at == f.seen && name == f.name, nil
+	return name, s.firm && at == s.seen && name == s.name, nil
 }
 
 // load reads the file. The caller makes the view of it, or forgets what was seen.
-func (f *File) load(d dir, name string) (Document, error) {
-	f.firm = false
+func (f *File) load(d dir, name string, s *sight) (Document, error) {
+	s.firm = false
 	now := time.Now() // before the file is asked for its stamp
 	b, info, err := d.read(name)
 	at := found{}
@@ -144,15 +160,15 @@ func (f *File) load(d dir, name string) (Document, error) {
 	if err != nil {
 		return Document{}, f.fail("read "+f.path, d, err)
 	}
-	f.name, f.seen, f.firm = name, at, at.firmAt(now)
+	s.name, s.seen, s.firm = name, at, at.firmAt(now)
 	return doc, nil
 }
 
-// viewOf describes the document as loaded; what is held is known to be in it and need not be hashed again.
-func (f *File) viewOf(doc Document, held []Want) View {
-	v := View{Exists: f.seen.exists, Sums: make(map[string]Sum, len(f.hosts)), CredsStore: doc.CredsStore(), CredHelpers: doc.CredHelpers()}
+// viewOf describes the document as it was found; what is held is known to be in it and need not be hashed again.
+func (f *File) viewOf(doc Document, at found, held []Want) View {
+	v := View{Exists: at.exists, Sums: make(map[string]Sum, len(f.hosts)), CredsStore: doc.CredsStore(), CredHelpers: doc.CredHelpers()}
 	if v.Exists {
-		v.Mode, v.Changed = f.seen.stamp.mode.Perm(), time.Unix(0, f.seen.stamp.mtime)
+		v.Mode, v.Changed = at.stamp.mode.Perm(), time.Unix(0, at.stamp.mtime)
 	}
 	for _, w := range held {
 		v.Sums[w.Host] = w.Grant.Sum
@@ -178,8 +194,8 @@ type Result struct {
 // as it is: the token in it may still be good. The file that was there stays in every failure but one: when the new one is in
 // its place and may not outlive a power cut. Errors are of an output class.
 func (f *File) Sync(want []Want) (Result, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.writing.Lock()
+	defer f.writing.Unlock()
 	if len(want) == 0 {
 		return Result{}, nil // a file without a login is of use to nobody
 	}
@@ -191,7 +207,7 @@ func (f *File) Sync(want []Want) (Result, error) {
 	for range 5 { // somebody else's write between our read and our rename: read again
 		var r Result
 		if r, err = f.sync(d, want); err == nil {
-			f.saveState(d, want)
+			f.saveState(d, want) // where the file was right already; else it is
 			return r, nil
 		}
 		if !errors.Is(err, errRaced) {
@@ -202,7 +218,7 @@ func (f *File) Sync(want []Want) (Result, error) {
 }
 
 func (f *File) sync(d dir, want []Want) (Result, error) {
-	name, known, err := f.find(d)
+	name, known, err := f.find(d, &f.sight)
 	if err != nil {
 		return Result{}, err
 	}
@@ -214,7 +230,7 @@ func (f *File) sync(d dir, want []Want) (Result, error) {
 	if known && f.holds(want) {
 		return Result{}, f.settle(d)
 	}
-	doc, err := f.load(d, name)
+	doc, err := f.load(d, name, &f.sight)
 	if err != nil {
 		return Result{}, err
 	}
@@ -224,11 +240,11 @@ func (f *File) sync(d dir, want []Want) (Result, error) {
 	}
 	content, changed := doc.Merge(entries)
 	if !changed && f.seen.stamp.mode.Perm() == f.mode {
-		f.view = f.viewOf(doc, want)
+		f.view = f.viewOf(doc, f.seen, want)
 		return Result{}, f.settle(d)
 	}
 	f.firm, f.durable = false, false
-	if err := replace(d, name, content, f.seen, f.mode, false); err != nil {
+	if err := replace(d, name, content, f.seen, f.mode, func() { f.saveState(d, want) }); err != nil {
 		f.tidy = false
 		return Result{}, f.fail("write "+f.path, d, err)
 	}
@@ -273,23 +289,80 @@ func (f *File) describe(doc Document, want []Want) string {
 	return fmt.Sprintf("the mode was %#o", f.seen.stamp.mode.Perm())
 }
 
-// saveState writes the state file where it would change. It is a hint: a failure costs one call after the next restart.
+// saveState writes the state file where it lacks a token that is wanted. It keeps those of the time before, as the file still
+// holds them until it is replaced. It is a hint: a failure costs one call after the next restart.
 func (f *File) saveState(d dir, want []Want) {
-	b, err := encodeState(f.task, want)
-	if err != nil || bytes.Equal(b, f.known) {
+	tokens := tokensOf(want)
+	if !slices.ContainsFunc(tokens, func(t tokenState) bool { return f.known[t.Sum] != t }) {
 		return
 	}
-	name := stateName(f.base)
-	if replace(d, name, bytes.NewReader(b), found{}, 0o600, true) == nil {
-		f.known = b
+	known := make(map[string]tokenState, len(tokens))
+	for _, t := range tokens {
+		known[t.Sum] = t
 	}
+	all := slices.Clone(tokens)
+	for sum, t := range f.known {
+		if _, again := known[sum]; !again {
+			all = append(all, t)
+		}
+	}
+	b, err := encodeState(f.task, all)
+	if err != nil {
+		return
+	}
+	if replace(d, stateName(f.base), bytes.NewReader(b), found{}, 0o600, nil) == nil {
+		f.known = known
+	}
+}
+
+// Read returns the document as it stands on disk now, and whether there is a file; the document of none is empty.
+func (f *File) Read() (Document, bool, error) {
+	f.writing.Lock()
+	defer f.writing.Unlock()
+	d, err := f.openDir(f.dir)
+	if err != nil {
+		return Document{}, false, f.fail("read "+f.path, nil, err)
+	}
+	defer d.close()
+	name, _, err := f.find(d, &f.sight)
+	if err != nil {
+		return Document{}, false, err
+	}
+	doc, err := f.load(d, name, &f.sight)
+	f.firm = false // no view was made of it
+	return doc, f.seen.exists && err == nil, err
+}
+
+// Probe tries what a Sync needs of the directory, down to the fsync, with a temporary file that it removes again: the file itself
+// is not touched. Errors are those of Sync.
+func (f *File) Probe() error {
+	f.writing.Lock()
+	defer f.writing.Unlock()
+	d, err := f.openDir(f.dir)
+	if err != nil {
+		return f.fail("write beside "+f.path, nil, err)
+	}
+	defer d.close()
+	name, _, err := f.find(d, &f.sight)
+	if err != nil {
+		return err
+	}
+	parent, base := path.Split(name)
+	tmp := parent + tempPrefix(base) + rand.Text()[:8] // by this name a refresher finds what a killed doctor leaves
+	if err := writeTemp(d, tmp, strings.NewReader("probe\n"), found{}, 0o600, false); err != nil {
+		return f.fail("write beside "+f.path, d, err)
+	}
+	if err := d.remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) { // a refresher that starts may have tidied it away
+		return f.fail("write beside "+f.path, d, err)
+	}
+	return nil
 }
 
 // Recall returns, by host, the tokens in the file that an earlier process of this task wrote and remembered. Whether they
 // are still good is the caller's to judge: what a state file says of an expiry can be forged.
 func (f *File) Recall() map[string]Grant {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.writing.Lock()
+	defer f.writing.Unlock()
 	d, err := f.openDir(f.dir)
 	if err != nil {
 		return nil
@@ -303,11 +376,15 @@ func (f *File) Recall() map[string]Grant {
 	if len(known) == 0 {
 		return nil
 	}
-	name, _, err := f.find(d)
+	f.known = make(map[string]tokenState, len(known))
+	for _, t := range known {
+		f.known[t.Sum] = t
+	}
+	name, _, err := f.find(d, &f.sight)
 	if err != nil {
 		return nil
 	}
-	doc, err := f.load(d, name)
+	doc, err := f.load(d, name, &f.sight)
 	f.firm = false
 	if err != nil {
 		return nil

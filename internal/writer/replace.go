@@ -20,18 +20,23 @@ import (
 //  4. content
 //  5. fsync    or a power cut after 7 could leave an empty file under the name
 //  6. close    network file systems report a full disk only here
-//  7. rename   unless the file has changed since it was read: then errRaced, and the caller reads again
+//  7. rename   unless the file has changed since it was read: then errRaced, and the caller reads again; remember is called
+//     just before, so that a crash between the two leaves a file whose token is remembered, the old one or the new
 //  8. fsync    of the directory, or a power cut could undo the rename
 //
 // A crash between 1 and 7 leaves a temporary file, which the next process removes (tidy).
 //
-// hint skips 5 and 8, and the question at 7, for a file that may be lost. After a failure at 8 the new document stands under
+// Without remember the file is a hint, which may be lost: 5 and 8 are skipped, and the question at 7. After a failure at 8 the new document stands under
 // the name, and it is not certain to outlive a power cut.
-func replace(d dir, name string, content io.WriterTo, old found, mode fs.FileMode, hint bool) error {
+func replace(d dir, name string, content io.WriterTo, old found, mode fs.FileMode, remember func()) error {
+	hint := remember == nil
 	parent, base := path.Split(name)
 	tmp := parent + tempPrefix(base) + rand.Text()[:8]
 	if err := writeTemp(d, tmp, content, old, mode, hint); err != nil {
 		return err
+	}
+	if !hint {
+		remember()
 	}
 	if err := swap(d, tmp, name, old, hint); err != nil {
 		_ = d.remove(tmp)

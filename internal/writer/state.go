@@ -25,16 +25,21 @@ const stateVersion = 1
 
 func stateName(name string) string { return "." + name + ".state" }
 
-func encodeState(task string, want []Want) ([]byte, error) {
-	s := state{Version: stateVersion, Task: task}
+// tokensOf is what is remembered of the tokens wanted, each once.
+func tokensOf(want []Want) []tokenState {
+	var tokens []tokenState
 	seen := map[Sum]bool{}
 	for _, w := range want {
 		if g := w.Grant; !seen[g.Sum] {
 			seen[g.Sum] = true
-			s.Tokens = append(s.Tokens, tokenState{g.Scope, g.Issued.UTC(), g.Expires.UTC(), hex.EncodeToString(g.Sum[:])})
+			tokens = append(tokens, tokenState{g.Scope, g.Issued.UTC().Round(0), g.Expires.UTC().Round(0), hex.EncodeToString(g.Sum[:])})
 		}
 	}
-	b, err := json.Marshal(s)
+	return tokens
+}
+
+func encodeState(task string, tokens []tokenState) ([]byte, error) {
+	b, err := json.Marshal(state{Version: stateVersion, Task: task, Tokens: tokens})
 	return append(b, '\n'), err
 }
 

@@ -159,7 +159,7 @@ func TestStateIsAHint(t *testing.T) {
 
 func FuzzState(f *testing.F) {
 	for _, want := range [][]Want{nil, wants(hostA, "a"), wants(hostA, "a", hostB, "b")} {
-		b, err := encodeState("arn:task", want)
+		b, err := encodeState("arn:task", tokensOf(want))
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -170,7 +170,7 @@ func FuzzState(f *testing.F) {
 		known := decodeState(b, "arn:task")
 		for sum, s := range known {
 			// What was understood is understood again.
-			again, err := encodeState("arn:task", []Want{{Host: hostA, Grant: &Grant{Sum: sum, Scope: s.Scope, Issued: s.Issued, Expires: s.Expires}}})
+			again, err := encodeState("arn:task", tokensOf([]Want{{Host: hostA, Grant: &Grant{Sum: sum, Scope: s.Scope, Issued: s.Issued, Expires: s.Expires}}}))
 			if err != nil { // a time that JSON cannot hold
 				continue
 			}

@@ -251,6 +251,8 @@ func TestLookFollows(t *testing.T) {
 	age(f, func(changed time.Time) time.Time { return changed.Add(-time.Minute) })
 	expect(1, "9", "")
 	expect(0, "9", "")
+	mustSync(t, f, wants(hostA, "9")) // the writer looks for itself, once
+	*n = 0
 	if r := mustSync(t, f, wants(hostA, "9")); r.Wrote || *n > 0 {
 		t.Errorf("%+v after %d reads", r, *n)
 	}
@@ -330,4 +332,60 @@ func (i agedInfo) Sys() any {
 	s := *i.FileInfo.Sys().(*syscall.Stat_t)
 	s.Ctim = syscall.NsecToTimespec(i.when(time.Unix(s.Ctim.Unix())).UnixNano())
 	return &s
+}
+
+// A write that waits for a slow disk does not keep those from looking who ask what a consumer would read: the old file is there.
+func TestLookDuringSync(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.json")
+	f := newFile(path)
+	mustSync(t, f, wants(hostA, "old"))
+	slow, looked := make(chan struct{}), make(chan struct{})
+	tap(f, func(op, _ string) error {
+		if op == "fsync" {
+			close(slow)
+			<-looked
+		}
+		return nil
+	})
+	done := make(chan error, 1)
+	go func() {
+		_, err := f.Sync(wants(hostA, "new"))
+		done <- err
+	}()
+	<-slow
+	if got, want := mustLook(t, f).Sums[hostA], wants(hostA, "old")[0].Grant.Sum; got != want {
+		t.Error("not the file that is there")
+	}
+	close(looked)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if got, want := mustLook(t, f).Sums[hostA], wants(hostA, "new")[0].Grant.Sum; got != want {
+		t.Error("not the new file")
+	}
+}
+
+// A process that is killed just before or after the rename leaves a state that knows the token in the file.
+func TestStateKnowsBoth(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.json")
+	f := newFile(path)
+	mustSync(t, f, wants(hostA, "old"))
+	stop := true
+	tap(f, func(op, name string) error {
+		if stop && op == "rename" && !strings.Contains(name, "state") {
+			return syscall.EIO // as if killed before
+		}
+		return nil
+	})
+	if _, err := f.Sync(wants(hostA, "new")); err == nil {
+		t.Fatal("the rename was not stopped")
+	}
+	if got := scopes(newFile(path)); got[hostA] != "scope of old" {
+		t.Errorf("before the rename: %v", got)
+	}
+	stop = false
+	mustSync(t, f, wants(hostA, "new"))
+	if got := scopes(newFile(path)); got[hostA] != "scope of new" {
+		t.Errorf("after the rename: %v", got)
+	}
 }
