@@ -151,3 +151,15 @@ func TestAdoptIsToldOnce(t *testing.T) {
 		r.wantLines("token written", 0)
 	})
 }
+
+// An adopted token is offered to its registry like any other: nobody else would until its renewal, hours later.
+func TestAdoptedTokenIsVerified(t *testing.T) {
+	bubble(t, nil, func(r *rig) {
+		r.cfg.Verifier = r.verifier
+		r.files[0].remember(hostA, r.left(0, -time.Hour, 12*time.Hour))
+	}, func(r *rig) {
+		r.pass(time.Minute)
+		r.wantCalls(0)
+		r.wantAccepted(Accepted)
+	})
+}

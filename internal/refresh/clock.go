@@ -22,7 +22,8 @@ func (c Clock) orDefault() Clock {
 // anchor ties elapsed time to true time: AWS's where it has answered, the wall clock's before. Immutable.
 type anchor struct {
 	clock   Clock
-	byAWS   bool
+	byAWS   bool          // told by a server
+	custom  bool          // which is not AWS itself
 	date    time.Time     // true time
 	elapsed time.Duration // at that reading
 }

@@ -162,7 +162,7 @@ func (l *Loop) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer l.land()
 	defer cancel()
-	alarm := l.watchSilence()
+	alarm := l.watchSilence(ctx)
 	defer alarm.Stop()
 	l.recall(ctx)
 	l.lookAtAll()
@@ -184,6 +184,9 @@ func (l *Loop) Run(ctx context.Context) error {
 			l.drain()
 		case <-l.renew:
 			l.log.Info("asked to renew everything now")
+			for _, s := range l.scopes {
+				s.tell = true
+			}
 			l.renewAll()
 		case <-timer.C:
 		}
@@ -264,15 +267,25 @@ func (l *Loop) send(ctx context.Context, f func()) {
 	}
 }
 
-// watchSilence arms the alarm that each turn puts off.
-func (l *Loop) watchSilence() *time.Timer {
+// watchSilence arms the alarm that each turn puts off. A process that was paused finds its alarm overdue together with the turn
+// that would have put it off: so the alarm looks once more a moment later.
+func (l *Loop) watchSilence(ctx context.Context) *time.Timer {
 	var once sync.Once
 	return time.AfterFunc(Silence, func() {
-		if l.cfg.OnSilence != nil {
-			once.Do(func() { l.cfg.OnSilence(Silence) })
+		again := time.NewTimer(silenceGrace)
+		defer again.Stop()
+		select {
+		case <-ctx.Done():
+			return
+		case <-again.C:
+		}
+		if silent := l.Beat(); silent > Silence && l.cfg.OnSilence != nil {
+			once.Do(func() { l.cfg.OnSilence(silent) })
 		}
 	})
 }
+
+const silenceGrace = 5 * time.Second
 
 // land waits for what was started. Calls end with their context; a file system that hangs does not, and is left behind.
 func (l *Loop) land() {

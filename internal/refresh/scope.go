@@ -20,6 +20,7 @@ type scope struct {
 	registries []int
 
 	grant       *writer.Grant // the token in hand; nil where there is none
+	tell        bool          // the next failure is logged whatever it is: somebody asked
 	lapsed      *writer.Grant // the token whose end, before a successor came, the log has told of
 	publication int           // of the token in hand
 	due         time.Duration // of the next call, on the elapsed clock
@@ -65,7 +66,7 @@ func (l *Loop) fetched(s *scope, t token.Token, err error, took, at time.Duratio
 	if err == nil {
 		a := anchor{clock: l.clock, byAWS: true, date: t.Issued.Add(dateRounding), elapsed: at}
 		if Valid(a.now(), t.Issued, t.Expires) {
-			l.anchor = a
+			t = l.agree(s, a, t)
 		} else { // nor is its date believed
 			err = &fault.Error{Class: fault.InvalidResponse, Op: "get a token for " + s.state.Scope.String(),
 				Err: errors.New("the token was born expired"), Cure: "see whether a proxy or a custom endpoint answers in place of AWS"}
@@ -80,6 +81,19 @@ func (l *Loop) fetched(s *scope, t token.Token, err error, took, at time.Duratio
 	l.succeeded(s, t)
 }
 
+// agree lets an answer tell the time, and returns its token dated by the clock that all tokens are judged by. A custom endpoint,
+// such as an emulator, tells the time only until AWS itself has: a wrong clock there must not condemn the others' tokens.
+func (l *Loop) agree(s *scope, a anchor, t token.Token) token.Token {
+	a.custom = s.state.Scope.Endpoint != ""
+	if !a.custom || l.anchor.custom || !l.anchor.byAWS {
+		l.anchor = a
+		return t
+	}
+	ahead := a.now().Sub(l.now())
+	t.Issued, t.Expires = t.Issued.Add(-ahead), t.Expires.Add(-ahead)
+	return t
+}
+
 func (l *Loop) succeeded(s *scope, t token.Token) {
 	now := l.now()
 	if s.state.Failures > 0 {
@@ -89,6 +103,9 @@ func (l *Loop) succeeded(s *scope, t token.Token) {
 	g := &writer.Grant{Auth: t.Auth, Sum: t.Auth.Sum(), Scope: s.state.Scope.String(), Issued: t.Issued, Expires: t.Expires}
 	l.hold(s, g)
 	s.state.LastSuccess, s.state.Failures, s.state.Err, s.state.Adopted = now, 0, nil, false
+	if now.Before(s.state.LastAttempt) { // that was dated by a clock which this answer has set back
+		s.state.LastAttempt = now
+	}
 	s.state.CredentialsExpire = t.CredentialsExpire
 	due := l.cfg.Policy.Due(t.Issued, t.Expires, l.cfg.Rand())
 	l.schedule(s, due.Sub(now))
@@ -117,9 +134,10 @@ func (l *Loop) failed(s *scope, err error) {
 	retry := Backoff(f, l.cfg.Rand())
 	l.schedule(s, retry)
 	lapse := validFor <= 0 && s.lapsed != s.grant // consumers have begun to fail
-	if class == before && !powerOfTen(s.state.Failures) && !lapse {
+	if class == before && !powerOfTen(s.state.Failures) && !lapse && !s.tell {
 		return
 	}
+	s.tell = false
 	say := l.log.Warn
 	if validFor <= 0 {
 		say = l.log.Error
@@ -222,6 +240,7 @@ func (l *Loop) adopt(recalled map[string]writer.Grant) {
 			news = true
 		}
 		if news {
+			l.unverified = append(l.unverified, s.registries...)
 			l.log.Info("token adopted from the file", l.namesField(s), zap.Time("expires", s.grant.Expires.UTC()),
 				zap.Duration("renew_in", (s.due-l.clock.Elapsed()).Round(time.Second)))
 		}

@@ -1,12 +1,15 @@
 package refresh
 
 import (
+	"context"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"ecr-refresher/internal/fault"
+	"ecr-refresher/internal/secret"
+	"ecr-refresher/internal/token"
 )
 
 func TestWallClockStep(t *testing.T) {
@@ -95,7 +98,8 @@ func TestSilence(t *testing.T) {
 	}{
 		"never":            {nil, 0},
 		"not long enough":  {[]time.Duration{Silence - 1}, 0},
-		"long enough":      {[]time.Duration{Silence + time.Second}, 1},
+		"paused for long":  {[]time.Duration{Silence + silenceGrace - 1}, 0},
+		"long enough":      {[]time.Duration{Silence + silenceGrace + time.Second}, 1},
 		"twice, told once": {[]time.Duration{2 * Silence, 2 * Silence}, 1},
 	} {
 		var mu sync.Mutex
@@ -113,21 +117,21 @@ func TestSilence(t *testing.T) {
 				mu.Lock()
 				defer mu.Unlock()
 				alarms = append(alarms, r.clock.since())
-				if d != Silence {
+				if d != Silence+silenceGrace {
 					t.Errorf("%s: silent for %s", name, d)
 				}
 			}
 		}, func(r *rig) {
 			r.pass(time.Hour)
-			r.loop.Renew() // something new to publish
-			r.pass(Silence + 1)
+			r.loop.Renew()      // something new to publish
+			r.pass(Silence + 1) // before the grace is over
 			if b := r.loop.Beat(); len(c.blocked) > 0 && c.blocked[0] > Silence && b < Silence {
 				t.Errorf("%s: the loop seems to have turned %s ago", name, b)
 			}
 			r.pass(24 * time.Hour)
 			mu.Lock()
 			defer mu.Unlock()
-			if len(alarms) != c.alarms || c.alarms > 0 && alarms[0] != time.Hour+Silence {
+			if len(alarms) != c.alarms || c.alarms > 0 && alarms[0] != time.Hour+Silence+silenceGrace {
 				t.Errorf("%s: alarms at %v", name, alarms)
 			}
 			if b := r.loop.Beat(); b > Tick {
@@ -191,4 +195,33 @@ func TestSnapshots(t *testing.T) {
 			t.Errorf("beat %s, started %s", v.Beat, v.Started)
 		}
 	})
+}
+
+// A custom endpoint with a wrong clock tells the time to nobody once AWS has: neither do the others' tokens seem expired, nor
+// does its own seem to live longer than it does.
+func TestCustomEndpointWithAWrongClock(t *testing.T) {
+	const custom = hostC + "?endpoint=http://127.0.0.1:1&optional"
+	for _, ahead := range []time.Duration{fullLife - 30*time.Second, -fullLife, 0} {
+		bubble(t, []string{hostA, custom}, func(r *rig) {
+			r.source.answer = func(_ context.Context, s token.Scope, _ int) (token.Token, error) {
+				now := r.clock.aws()
+				if s.Endpoint != "" {
+					time.Sleep(time.Second) // AWS is first
+					now = r.clock.aws().Add(ahead)
+				}
+				return token.Token{Auth: secret.New(s.Region + now.String()), Issued: now, Expires: now.Add(fullLife)}, nil
+			}
+		}, func(r *rig) {
+			for range 40 {
+				r.pass(time.Hour)
+				r.wantEntry(0, 0, true)
+				if e := r.wantEntry(0, 1, true); e.Expires.After(r.clock.aws().Add(fullLife)) {
+					t.Errorf("%s ahead: expires in %s", ahead, e.Expires.Sub(r.clock.aws()))
+				}
+				if skew := r.loop.View().Skew; skew.Abs() > time.Second {
+					t.Errorf("%s ahead: skew %s", ahead, skew)
+				}
+			}
+		})
+	}
 }
