@@ -58,3 +58,9 @@ reproducible: ## Build HEAD twice, in two directories and with nothing cached, a
 	done && \
 	cmp "$$dir/a/$(BIN)/refresher" "$$dir/b/deeper/$(BIN)/refresher" && \
 	(cd "$$dir/a" && echo "two builds of $$(git rev-parse HEAD) are one:" && sha256sum $(BIN)/refresher)
+
+# Needs root, and Debian's docker.io busybox-static ca-certificates iptables skopeo podman buildah prometheus. Nothing is pulled.
+.PHONY: e2e
+e2e: ## Run the image as a task beside real consumers; needs a Docker engine and root. E2E=skip leaves it out
+	$(GO) vet -tags e2e ./e2e
+	E2E=$(E2E) $(GO) test -tags e2e -count=1 -timeout 25m -v ./e2e $(E2E_FLAGS)

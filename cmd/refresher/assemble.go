@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"go.uber.org/zap"
@@ -39,8 +41,11 @@ func discover(ctx context.Context, inv invocation, set settings, log *zap.Logger
 		ctx, cancel = context.WithTimeout(ctx, 2*time.Second)
 		defer cancel()
 	}
+	failures := 0
 	task, err := ecs.Client{URI: uri}.WaitTask(ctx, func(err error, in time.Duration) {
-		log.Warn("task metadata not available yet", zap.Error(err), zap.Duration("retry_in", in))
+		if failures++; refresh.PowerOfTen(failures) {
+			log.Warn("task metadata not available yet", zap.Error(err), zap.Int("failures", failures), zap.Duration("retry_in", in))
+		}
 	})
 	if err != nil && needed {
 		return s, err
@@ -88,8 +93,9 @@ func resolve(set settings, s surroundings) ([]registry.Spec, error) {
 // assembly is the loop with everything that it needs.
 type assembly struct {
 	loop  *refresh.Loop
-	names []string // of the registries, as configured
-	paths []string // of the outputs
+	specs []registry.Spec // resolved
+	names []string        // of the registries, as configured
+	paths []string        // of the outputs
 	task  ecs.Task
 }
 
@@ -103,19 +109,11 @@ func assemble(ctx context.Context, inv invocation, set settings, log *zap.Logger
 	if err != nil {
 		return assembly{}, err
 	}
-	opts := token.Options{
-		Version: buildInfo().version, Region: cmp.Or(around.region, specs[0].Host.Region), AllowInstanceRole: set.allowInstanceRole,
-		Timeout:  set.timeout * 4 / 5, // of one step: less than the whole attempt's, so that an error names the step
-		MaxConns: set.parallel,
-	}
-	if around.task.ID != "" {
-		opts.SessionName = "ecr-refresher-" + around.task.ID
-	}
-	client, err := token.New(ctx, opts)
+	client, err := newClient(ctx, set, cmp.Or(around.region, specs[0].Host.Region), around.task.ID)
 	if err != nil {
 		return assembly{}, err
 	}
-	a := assembly{task: around.task}
+	a := assembly{task: around.task, specs: specs}
 	var hosts []string
 	var errs []error
 	for _, s := range specs {
@@ -135,6 +133,9 @@ func assemble(ctx context.Context, inv invocation, set settings, log *zap.Logger
 	if set.verify != verifyOff {
 		cfg.Verifier = client
 	}
+	if err := oneFileOnce(set.outputs); err != nil {
+		return assembly{}, err
+	}
 	for _, o := range set.outputs {
 		f := writer.New(writer.Options{Path: o.path, Mode: o.mode, Hosts: hosts, Task: around.task.ARN})
 		cfg.Outputs = append(cfg.Outputs, refresh.Output{Name: o.path, File: f, Watch: f.Watch})
@@ -145,15 +146,43 @@ func assemble(ctx context.Context, inv invocation, set settings, log *zap.Logger
 	return a, nil
 }
 
+// newClient is the one that asks AWS, for the loop and for the doctor alike.
+func newClient(ctx context.Context, set settings, region, taskID string) (*token.Client, error) {
+	opts := token.Options{
+		Version: buildInfo().version, Region: region, AllowInstanceRole: set.allowInstanceRole,
+		Timeout:  set.timeout * 4 / 5, // of one step: less than the whole attempt's, so that an error names the step
+		MaxConns: set.parallel,
+	}
+	if taskID != "" {
+		opts.SessionName = "ecr-refresher-" + taskID
+	}
+	return token.New(ctx, opts)
+}
+
 // warnHidden tells of settings that take the place of the task role in the SDK's order.
 func warnHidden(inv invocation, log *zap.Logger) {
 	if inv.getenv("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") == "" && inv.getenv("AWS_CONTAINER_CREDENTIALS_FULL_URI") == "" {
 		return
 	}
-	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_PROFILE"} {
+	for _, name := range token.HidesTaskRole() {
 		if inv.getenv(name) != "" {
 			log.Warn("the task role is hidden: the AWS SDK prefers what this variable gives", zap.String("variable", name),
 				zap.String("cure", "remove it from the container's environment"))
 		}
 	}
+}
+
+// oneFileOnce refuses two paths to one file, such as the same volume mounted twice: the outputs would fight each other.
+func oneFileOnce(outputs []outputSetting) error {
+	var errs []error
+	for i, a := range outputs {
+		for _, b := range outputs[:i] {
+			dirA, errA := os.Stat(filepath.Dir(a.path))
+			dirB, errB := os.Stat(filepath.Dir(b.path))
+			if errA == nil && errB == nil && os.SameFile(dirA, dirB) && filepath.Base(a.path) == filepath.Base(b.path) {
+				errs = append(errs, fmt.Errorf("--output (REFRESHER_OUTPUTS): %s and %s are one file", b.path, a.path))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -2,7 +2,9 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -150,23 +152,121 @@ func (p *program) noSecrets() {
 	}
 }
 
-// TestRenewalAndStop watches a short-lived token being renewed, used by nobody but the file, and the end on SIGTERM.
+// TestRenewalAndStop watches a short-lived token being renewed, and the end on SIGTERM; in every kind of log.
 func TestRenewalAndStop(t *testing.T) {
-	t.Parallel()
-	p := newProgram(t, sandbox.Config{TokenLife: 4 * time.Second})
-	p.start("run")
-	p.until("the first token is written", func() bool { _, err := os.Stat(p.file()); return err == nil })
-	first, _ := os.ReadFile(p.file())
-	p.until("it is renewed", func() bool {
-		now, err := os.ReadFile(p.file())
-		return err == nil && string(now) != string(first)
-	})
-	p.until("the registry accepts the new one", func() bool { return p.metric(`token_accepted{registry="default"}`) == "1" })
-	p.noSecrets()
-	if code := p.stop(); code != 0 {
-		t.Errorf("exit status %d", code)
+	for _, log := range [][]string{nil, {"--log-level", "debug"}, {"--log-level=debug", "--log-format=console"}} {
+		t.Run(strings.Join(log, " "), func(t *testing.T) {
+			t.Parallel()
+			p := newProgram(t, sandbox.Config{TokenLife: 4 * time.Second})
+			p.start(append([]string{"run"}, log...)...)
+			p.until("the first token is written", func() bool { _, err := os.Stat(p.file()); return err == nil })
+			first, _ := os.ReadFile(p.file())
+			p.until("it is renewed", func() bool {
+				now, err := os.ReadFile(p.file())
+				return err == nil && string(now) != string(first)
+			})
+			p.until("the registry accepts the new one", func() bool { return p.metric(`token_accepted{registry="default"}`) == "1" })
+			p.noSecrets()
+			if code := p.stop(); code != 0 {
+				t.Errorf("exit status %d", code)
+			}
+			if _, err := os.Stat(p.file()); err != nil {
+				t.Errorf("the file did not stay: %v", err)
+			}
+		})
 	}
-	if _, err := os.Stat(p.file()); err != nil {
-		t.Errorf("the file did not stay: %v", err)
+}
+
+// TestDrift changes the file behind the program's back in every way: it is repaired without a call, and counted; and health
+// speaks of the file as it is, not of the token in memory.
+func TestDrift(t *testing.T) {
+	t.Parallel()
+	second := filepath.Join(t.TempDir(), "second.json")
+	p := newProgram(t, sandbox.Config{})
+	p.environ = append(p.environ, "REFRESHER_OUTPUTS="+p.file()+","+second+"?mode=0644")
+	p.start()
+	p.until("both files are written", func() bool { code, _ := p.get("/readyz"); return code == 200 })
+	good, err := os.ReadFile(p.file())
+	if err != nil {
+		t.Fatal(err)
+	}
+	entry := regexp.MustCompile(`"[A-Za-z0-9+/=]{100,}"`).FindString(string(good))
+	whole := func() bool { now, _ := os.ReadFile(p.file()); return strings.Contains(string(now), entry) }
+	repairs := `output_repairs_total{output="` + p.file() + `"}`
+	for i, damage := range []func() error{
+		func() error { return os.Remove(p.file()) },
+		func() error { return os.Truncate(p.file(), 0) },
+		func() error { return os.WriteFile(p.file(), []byte(`{"auths":{}}`), 0o600) },
+		func() error { return os.Chmod(p.file(), 0o640) },
+	} {
+		if err := damage(); err != nil {
+			t.Fatal(err)
+		}
+		p.until("it is repaired", whole)
+		p.until("the repair is counted", func() bool { return p.metric(repairs) == strconv.Itoa(i+1) })
+	}
+	// The fifth repair makes it contested, and the next one waits: what health says in between is the file's.
+	for range 2 {
+		if err := os.WriteFile(p.file(), []byte(`{"auths":{}}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p.until("it is noticed", func() bool { return whole() || p.metric(`output_contested{output="`+p.file()+`"}`) == "1" })
+	}
+	if code, body := p.get("/healthz"); code != 503 || !strings.Contains(body, "no entry for 123456789012.dkr.ecr.us-west-2.amazonaws.com") {
+		t.Errorf("/healthz before the repair: %d %s", code, body)
+	}
+	if code, body := p.get("/readyz"); code != 503 || !strings.Contains(body, "contested") {
+		t.Errorf("/readyz before the repair: %d %s", code, body)
+	}
+	if info, err := os.Stat(second); err != nil || info.Mode() != 0o644 {
+		t.Errorf("the second output: %v %v", info, err)
+	}
+	if n := p.aws.Calls()["ecr:GetAuthorizationToken"]; n != 1 {
+		t.Errorf("%d calls", n)
+	}
+	p.noSecrets()
+	p.stop()
+}
+
+// TestBlockedLog has a log driver that takes nothing any more: the program ends all the same when it is told to.
+func TestBlockedLog(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t, sandbox.Config{})
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	p.cmd = exec.Command("refresher", "run")
+	p.cmd.Env, p.cmd.Stdout = p.environ, w
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.cmd.Process.Kill() })
+	p.until("it is ready", func() bool { code, _ := p.get("/readyz"); return code == 200 })
+	full, err := os.OpenFile("/proc/self/fd/"+strconv.Itoa(int(w.Fd())), os.O_WRONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		t.Skip("this test fills a pipe through /proc, which only Linux has")
+	}
+	defer full.Close()
+	for n := range []int{4096, 1} { // to the last byte
+		chunk := make([]byte, []int{4096, 1}[n])
+		for {
+			if _, err := syscall.Write(int(full.Fd()), chunk); err != nil {
+				break
+			}
+		}
+	}
+	p.signal(syscall.SIGHUP) // which is worth a line
+	p.signal(syscall.SIGTERM)
+	ended := make(chan error, 1)
+	go func() { ended <- p.cmd.Wait() }()
+	select {
+	case <-ended:
+	case <-time.After(20 * time.Second):
+		t.Fatal("it never ended")
+	}
+	if code := p.cmd.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("exit status %d", code)
 	}
 }

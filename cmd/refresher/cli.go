@@ -24,7 +24,14 @@ type grammar struct {
 	Healthcheck struct {
 		Listen string `default:":9327" placeholder:"[HOST]:PORT" help:"Where the refresher serves."`
 	} `cmd:"" help:"Exit 0 where a consumer finds valid tokens, 1 and the reason where it does not: for the health check of ECS."`
-	Version struct{} `cmd:"" help:"Print the version."`
+	Doctor struct {
+		flags
+		Format      string `default:"table" placeholder:"FORMAT" help:"'table' for people, or 'json'."`
+		ConsumerUID string `name:"consumer-uid" placeholder:"UID" help:"The user that a consumer runs as, to see whether it can read the file. Default: any."`
+	} `cmd:"" help:"Look at everything that goes wrong in the field, and say what was seen and the cure; exit 1 where something fails."`
+	Inject  injectFlags `cmd:"" help:"Add the sidecar to a task definition, or check one that has it; nothing is called."`
+	Policy  policyFlags `cmd:"" help:"Print the least-privilege IAM policies for some registries; nothing is called."`
+	Version struct{}    `cmd:"" help:"Print the version."`
 }
 
 // flags are the settings of a refresher.
@@ -73,6 +80,9 @@ var errHelped = errors.New("helped")
 // parsed is a valid call.
 type parsed struct {
 	settings settings
+	doctor   doctorSettings
+	inject   injectSettings
+	policy   policySettings
 }
 
 // parse reads the command line and the environment: flag beats variable beats default.
@@ -86,15 +96,30 @@ func parse(inv invocation) (p parsed, command string, err error) {
 		}
 	}()
 	var problems []string
-	g, command, app, err := read(inv, inv.args)
-	if err != nil {
-		// What else is wrong is in the environment: tell it in the same breath.
+	args := spelled(inv.args)
+	g, command, app, err := read(inv, args)
+	for range inv.args { // kong stops at the first problem: take its argument away, and tell the others in the same breath
+		if err == nil {
+			break
+		}
 		problems = append(problems, err.Error())
-		g, _, app, _ = read(inv, []string{"run"})
+		if args, err = without(args, err); err != nil {
+			args = []string{"run"} // then what else is wrong is in the environment
+		}
+		g, command, app, err = read(inv, args)
+	}
+	if err != nil {
+		return parsed{}, "", err
 	}
 	switch command {
 	case "version":
 		return parsed{}, command, nil
+	case "inject":
+		p.inject, err = g.Inject.settings()
+		return p, command, err
+	case "policy":
+		p.policy, err = g.Policy.settings()
+		return p, command, err
 	case "healthcheck":
 		// The one setting that matters here; the daemon tells what else is wrong.
 		if p.settings.listen, err = parseListen(g.Healthcheck.Listen); err != nil {
@@ -107,12 +132,40 @@ func parse(inv invocation) (p parsed, command string, err error) {
 		raw, deadline = g.Once.flags, g.Once.Deadline
 	}
 	problems = append(problems, unknownVariables(app, inv.environ)...)
+	if command == "doctor" {
+		return parseDoctor(inv, g, problems)
+	}
 	var more []string
 	p.settings, more = raw.settings(deadline)
 	if problems = append(problems, more...); len(problems) > 0 {
 		return parsed{}, command, &usageError{problems}
 	}
 	return p, command, nil
+}
+
+// spelled takes the ways in which people ask for help and for the version.
+func spelled(args []string) []string {
+	if len(args) == 1 {
+		switch args[0] {
+		case "help":
+			return []string{"--help"}
+		case "--version", "-v", "-V":
+			return []string{"version"}
+		}
+	}
+	return args
+}
+
+// without drops the argument that kong does not know, or says that the problem is another one.
+func without(args []string, problem error) ([]string, error) {
+	name, ok := strings.CutPrefix(problem.Error(), "unknown flag ")
+	name, _, _ = strings.Cut(name, ",") // ", did you mean …"
+	for i, a := range args {
+		if flag, _, _ := strings.Cut(a, "="); ok && flag == name {
+			return slices.Delete(slices.Clone(args), i, i+1), nil
+		}
+	}
+	return nil, problem
 }
 
 // read takes the text of every setting from some arguments and the environment.
@@ -134,15 +187,16 @@ func read(inv invocation, args []string) (g grammar, command string, app *kong.A
 	if err != nil {
 		return g, "", parser.Model, err
 	}
-	return g, ctx.Command(), parser.Model, nil
+	command, _, _ = strings.Cut(ctx.Command(), " ") // without the arguments' names
+	return g, command, parser.Model, nil
 }
 
 const defaultDeadline = "60s"
 
-// twin is the environment variable of a flag.
+// twin is the environment variable of a flag; the tag "-" says that it has none.
 func twin(f *kong.Flag) string {
 	if t := f.Tag.Get("twin"); t != "" {
-		return t
+		return strings.TrimPrefix(t, "-")
 	}
 	return prefix + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 }
@@ -155,6 +209,9 @@ func helpText(v *kong.Value) string {
 	text := v.Help
 	if v.HasDefault {
 		text += " Default: " + v.Default + "."
+	}
+	if twin(v.Flag) == "" {
+		return text
 	}
 	return text + " ($" + twin(v.Flag) + ")"
 }

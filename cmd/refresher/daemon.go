@@ -21,7 +21,6 @@ import (
 func daemon(ctx context.Context, inv invocation, cli parsed) int {
 	set := cli.settings
 	log := newLogger(inv.out, set)
-	defer func() { _ = log.Sync() }()
 	front := &front{}
 	server, err := httpd.Listen(ctx, httpd.Config{Addr: set.listen, Handler: front, ErrorLog: zap.NewStdLog(log)})
 	if err != nil {
@@ -31,21 +30,21 @@ func daemon(ctx context.Context, inv invocation, cli parsed) int {
 	log.Info("refresher started", zap.String("version", buildInfo().version), zap.String("listen", server.Addr().String()))
 	warnHidden(inv, log)
 
-	silent := make(chan struct{})
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return server.Serve(ctx) })
-	group.Go(func() error {
-		return keep(ctx, inv, set, log, front, func(d time.Duration) {
-			log.Error("the loop hangs: ending, so that the container is restarted", zap.Duration("silent_for", d))
-			close(silent)
-		})
-	})
+	silent := make(chan time.Duration, 1)
+	group, running := errgroup.WithContext(ctx)
+	group.Go(func() error { return server.Serve(running) })
+	group.Go(func() error { return keep(running, inv, set, log, front, func(d time.Duration) { silent <- d }) })
 	done := make(chan error, 1)
 	go func() { done <- group.Wait() }()
 	select {
 	case err = <-done:
-	case <-silent: // whatever hangs may never end
+	case d := <-silent: // whatever hangs may never end
+		tell(func() {
+			log.Error("the loop hangs: ending, so that the container is restarted", zap.Duration("silent_for", d.Round(time.Second)))
+		})
 		return exitFailed
+	case <-overdue(ctx): // nor may it when it was asked to
+		return exitOK
 	}
 	var wrong *wrongSetting
 	switch {
@@ -53,12 +52,32 @@ func daemon(ctx context.Context, inv invocation, cli parsed) int {
 		fmt.Fprintln(inv.err, "refresher:", wrong)
 		return exitUsage
 	case err != nil:
-		log.Error("refresher failed", zap.Error(err))
+		tell(func() { log.Error("refresher failed", zap.Error(err)) })
 		return exitFailed
 	}
-	log.Info("refresher stopped: the files stay")
+	tell(func() { log.Info("refresher stopped: the files stay") })
 	return exitOK
 }
+
+// tell says a last word, unless nobody takes it: a log driver that blocks must not keep the process from ending.
+func tell(say func()) {
+	said := make(chan struct{})
+	go func() { defer close(said); say() }()
+	select {
+	case <-said:
+	case <-time.After(100 * time.Millisecond):
+	}
+}
+
+// overdue is closed when a stop has taken longer than anything that was waited for may take.
+func overdue(ctx context.Context) <-chan struct{} {
+	late := make(chan struct{})
+	context.AfterFunc(ctx, func() { time.AfterFunc(stopMost, func() { close(late) }) })
+	return late
+}
+
+// stopMost is above the 5 s that the loop waits for a file system, and below the 10 s of stopTimeout in deploy/taskdef.json.
+const stopMost = 7 * time.Second
 
 // keep assembles the loop, opens the front door for it, and runs it.
 func keep(ctx context.Context, inv invocation, set settings, log *zap.Logger, front *front, onSilence func(time.Duration)) error {
@@ -78,7 +97,7 @@ func keep(ctx context.Context, inv invocation, set settings, log *zap.Logger, fr
 		metrics.Task{ARN: t.ARN, Cluster: t.Cluster, Family: t.Family, Revision: t.Revision, Service: t.ServiceName}, a.names, a.paths)
 	late.Observer = counted
 	mux := http.NewServeMux()
-	health.Routes(mux, a.loop, health.About{Version: b.version, Task: t.ARN})
+	health.Routes(mux, a.loop, health.About{Version: b.version, Task: t.ARN, Checks: cheapChecks(ctx, inv, set, a)})
 	mux.Handle("GET /metrics", counted.Handler(a.loop))
 	front.open(mux)
 	log.Info("keeping logged in", zap.Strings("registries", a.names), zap.Strings("outputs", a.paths), zap.String("task", t.ARN))

@@ -13,6 +13,10 @@ import (
 // healthcheck asks the refresher of this container whether a consumer finds valid tokens: 0 for yes, 1 for everything else,
 // with one line that says why. It ends within 4 s: ECS gives it 5.
 func healthcheck(ctx context.Context, inv invocation, listen string) int {
+	if _, port, _ := net.SplitHostPort(listen); port == "0" {
+		fmt.Fprintln(inv.out, "unhealthy: --listen names port 0, so nobody can know where the refresher listens; give it a port")
+		return exitFailed
+	}
 	ctx, cancel := context.WithTimeout(ctx, 4*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+local(listen)+"/healthz", nil)
@@ -23,7 +27,7 @@ func healthcheck(ctx context.Context, inv invocation, listen string) int {
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // no proxy: it is this very host
 	res, err := client.Do(req)
 	if err != nil {
-		fmt.Fprintln(inv.out, "unhealthy: the refresher does not answer:", err)
+		fmt.Fprintln(inv.out, "unhealthy: the refresher does not answer; see that it runs and that it has the same REFRESHER_LISTEN:", err)
 		return exitFailed
 	}
 	defer res.Body.Close()

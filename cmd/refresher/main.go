@@ -6,6 +6,9 @@
 //	refresher [run]        keep the file good until SIGTERM; SIGHUP renews everything now
 //	refresher once         write the file once and end: the init container of a task
 //	refresher healthcheck  exit 0 where a consumer finds valid tokens: the health check of the ECS container
+//	refresher doctor       look at everything that goes wrong in the field, and name the cures
+//	refresher inject       add the sidecar to a task definition, or check one that has it
+//	refresher policy       print the least-privilege IAM policies for some registries
 //	refresher version      print the version
 //
 // Exit status: 0 asked to stop or done, 1 failed, 2 called wrongly.
@@ -25,6 +28,7 @@ func main() {
 	code := run(ctx, invocation{
 		args:    os.Args[1:],
 		environ: os.Environ(),
+		in:      os.Stdin,
 		out:     os.Stdout,
 		err:     os.Stderr,
 		hup:     hup,

@@ -53,6 +53,12 @@ func TestScript(t *testing.T) {
 			}
 			return nil
 		},
+		Condition: func(cond string) (bool, error) {
+			if cond != "unshare" {
+				return false, fmt.Errorf("there is no condition %q", cond)
+			}
+			return exec.Command("unshare", "-rm", "true").Run() == nil, nil
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"fault":     scriptFault,
 			"calls":     scriptCalls,

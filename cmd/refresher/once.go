@@ -17,7 +17,6 @@ func once(ctx context.Context, inv invocation, cli parsed) int {
 	set := cli.settings
 	set.verify = verifyOff
 	log := newLogger(inv.out, set)
-	defer func() { _ = log.Sync() }()
 	ctx, cancel := context.WithTimeoutCause(ctx, set.deadline, errOnceDeadline)
 	defer cancel()
 	news := make(chan struct{}, 1)

@@ -58,13 +58,14 @@ func flagsTable(t *testing.T) string {
 	for _, leaf := range app.Leaves(true) {
 		for _, group := range leaf.AllFlags(true) {
 			for _, f := range group {
-				if f.Name == "help" || rows[f.Name] || leaf.Name != "run" && f.Name != "deadline" {
+				own := f.Name == "deadline" || leaf.Name == "doctor" // of one command alone, as those of run come first
+				if f.Name == "help" || rows[f.Name] || leaf.Name != "run" && !own {
 					continue
 				}
 				rows[f.Name] = true
 				name, def, help := "--"+f.Name, f.Default, f.Help
-				if leaf.Name == "once" {
-					help = "`once` only. " + help
+				if own {
+					help = "`" + leaf.Name + "` only. " + help
 				}
 				if f.PlaceHolder != "" && !f.IsBool() {
 					name += "=" + f.PlaceHolder

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ const (
 type invocation struct {
 	args     []string
 	environ  []string
+	in       io.Reader
 	out, err io.Writer
 	hup      <-chan os.Signal
 }
@@ -43,10 +45,13 @@ func run(ctx context.Context, inv invocation) int {
 		for _, p := range wrong.problems {
 			fmt.Fprintln(inv.err, "refresher:", p)
 		}
-		fmt.Fprintln(inv.err, "refresher: try 'refresher --help'")
+		fmt.Fprintf(inv.err, "refresher: see 'refresher %s --help'\n", cmp.Or(command, "run"))
 		return exitUsage
 	case errors.Is(err, errHelped):
 		return exitOK
+	case err != nil:
+		fmt.Fprintln(inv.err, "refresher:", err)
+		return exitFailed
 	}
 	switch command {
 	case "version":
@@ -56,6 +61,12 @@ func run(ctx context.Context, inv invocation) int {
 		return healthcheck(ctx, inv, cli.settings.listen)
 	case "once":
 		return once(ctx, inv, cli)
+	case "inject":
+		return inject(inv, cli.inject)
+	case "policy":
+		return policy(inv, cli.policy)
+	case "doctor":
+		return examine(ctx, inv, cli)
 	default:
 		return daemon(ctx, inv, cli)
 	}

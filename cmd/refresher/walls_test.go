@@ -22,7 +22,7 @@ var walls = map[string][]string{
 		"internal/refresh", "internal/token", "internal/writer", "internal/ecs", "internal/registry", "internal/fault", "internal/suggest"},
 	"cmd/sandbox": {"internal/sandbox"},
 
-	"internal/doctor":  {"internal/refresh", "internal/token", "internal/writer", "internal/ecs", "internal/registry", "internal/fault"},
+	"internal/doctor":  {"internal/token", "internal/writer", "internal/registry", "internal/fault"},
 	"internal/health":  {"internal/refresh", "internal/fault"},
 	"internal/metrics": {"internal/refresh", "internal/fault"},
 	"internal/refresh": {"internal/token", "internal/writer", "internal/registry", "internal/fault", "internal/secret"},

@@ -48,6 +48,9 @@ func (e *Error) Error() string { return e.msg }
 // Unwrap gives the error of the network, of the deadline or of the ARN, if that was the cause.
 func (e *Error) Unwrap() error { return e.err }
 
+// asked reports whether there was an endpoint to ask.
+func (e *Error) asked() bool { return e.Status != 0 || e.temporary }
+
 // Temporary reports whether the same request may succeed later: throttled, a server's error, no answer in time, no network.
 func (e *Error) Temporary() bool { return e.temporary }
 
@@ -87,8 +90,9 @@ func (c Client) Task(ctx context.Context) (Task, error) {
 	return task, nil
 }
 
-// WaitTask asks until there is an answer, an error that will not pass, or the end of ctx: after 100 ms, doubling to 2 s.
-// logRetry, if not nil, hears of each failure that is retried and of the pause before it.
+// WaitTask asks until there is an answer or the end of ctx: after 100 ms, doubling to 2 s. Errors that seem to stay are retried
+// too, as an agent that starts or a proxy that hiccups must not end a container for good; only a URI that is none ends it at
+// once. logRetry, if not nil, hears of each failure that is retried and of the pause before it.
 func (c Client) WaitTask(ctx context.Context, logRetry func(err error, in time.Duration)) (Task, error) {
 	var last error // of the last request that failed by itself: it says more than "deadline exceeded"
 	requests, pause := 0, firstRetry
@@ -96,7 +100,7 @@ func (c Client) WaitTask(ctx context.Context, logRetry func(err error, in time.D
 		task, err := c.Task(ctx)
 		requests++
 		var e *Error
-		if err == nil || !errors.As(err, &e) || !e.Temporary() {
+		if err == nil || !errors.As(err, &e) || !e.asked() {
 			return task, err
 		}
 		if ctx.Err() == nil || last == nil {

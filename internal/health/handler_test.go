@@ -2,7 +2,6 @@ package health
 
 import (
 	"encoding/json"
-	"errors"
 	"flag"
 	"io"
 	"net/http"
@@ -226,101 +225,5 @@ func TestStatusAtTheStart(t *testing.T) {
 	v = goodView(t)
 	if body := ask(routes(fixed{v}), "GET", "/status").Body.String(); !strings.Contains(body, `"reasons": []`) {
 		t.Errorf("no reasons are not an empty list:\n%s", body)
-	}
-}
-
-func TestPage(t *testing.T) {
-	for _, test := range []struct {
-		name   string
-		break1 func(*refresh.View)
-		want   []string
-	}{
-		{"healthy", func(*refresh.View) {}, []string{
-			"<span class=ok>healthy and ready</span>", "<span class=ok>valid</span>, expires in 11h0m0s", "<td>in 5h0m0s<td>yes<td>none",
-			"<span class=ok>-rw-r--r--</span>", "version 1.2.3, up 1h0m0s, local clock +2s off", "task arn:aws:ecs:us-west-2:111122223333:task/c/0123",
-		}},
-		{"not healthy", func(v *refresh.View) { v.OnDisk[0] = refresh.OnDisk{} }, []string{
-			"<span class=bad>not healthy</span>", "<p class=bad>" + primary + ": default: the file does not exist</p>", "<span class=bad>the file does not exist</span>",
-			"<td>" + primary + "<td><span class=bad>missing</span>",
-		}},
-		{"not readable", func(v *refresh.View) { v.OnDisk[0] = refresh.OnDisk{Err: unwritable()} }, []string{
-			"<span class=bad>not healthy</span>", "<td>" + primary + "<td><span class=bad>not usable</span><td>0<td><b>output_denied</b>",
-		}},
-		{"not ready", func(v *refresh.View) { v.Outputs[1].Contested, v.Outputs[1].Repairs = true, 12 }, []string{
-			"<span class=bad>healthy, not ready</span>", "<td>" + second + "<td><span class=bad>contested</span><td>12<td>none",
-		}},
-		{"hidden", func(v *refresh.View) { v.OnDisk[0].CredsStore = "desktop" }, []string{
-			"<span class=bad>hidden: default: credsStore sends every host to docker-credential-desktop; ",
-		}},
-		{"overdue", func(v *refresh.View) { v.Scopes[0].Due = now.Add(-time.Minute) }, []string{"<td>now<td>yes"}},
-		{"failing", func(v *refresh.View) { v.Scopes[0].Err = denied() }, []string{
-			"<span class=ok>healthy and ready</span>", "<b>access_denied</b> get an ECR token for us-west-2: not authorized<br><small>allow ecr:GetAuthorizationToken</small>",
-		}},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				v := goodView(t)
-				test.break1(&v)
-				w := ask(routes(fixed{v}), "GET", "/")
-				for _, want := range test.want {
-					if !strings.Contains(w.Body.String(), want) {
-						t.Errorf("no %q in:\n%s", want, w.Body)
-					}
-				}
-				if got, want := w.Header().Get("Content-Security-Policy"), "default-src 'none'; style-src 'unsafe-inline'"; got != want {
-					t.Errorf("policy %q, want %q", got, want)
-				}
-				if strings.Contains(w.Body.String(), "<script") {
-					t.Error("a script, which the policy forbids")
-				}
-			})
-		})
-	}
-}
-
-// No string of the status, whatever it says and in whichever state, is markup.
-func TestPageEscapesEveryField(t *testing.T) {
-	const hostile = `<script>alert("1")</script>&amp;'`
-	var fill func(v reflect.Value, flags bool)
-	fill = func(v reflect.Value, flags bool) {
-		switch v.Kind() {
-		case reflect.String:
-			v.SetString(hostile)
-		case reflect.Bool:
-			v.SetBool(flags)
-		case reflect.Slice:
-			v.Set(reflect.MakeSlice(v.Type(), 1, 1))
-			fill(v.Index(0), flags)
-		case reflect.Pointer:
-			v.Set(reflect.New(v.Type().Elem()))
-			fill(v.Elem(), flags)
-		case reflect.Struct:
-			if v.Type() == reflect.TypeFor[time.Time]() {
-				return
-			}
-			for i := range v.NumField() {
-				fill(v.Field(i), flags)
-			}
-		}
-	}
-	for _, flags := range []bool{true, false} {
-		var s Status
-		fill(reflect.ValueOf(&s).Elem(), flags)
-		for _, contested := range []bool{true, false} { // hides what is shadowed
-			s.Outputs[0].Contested = contested
-			p := page(s)
-			if strings.Contains(p, "<script") || strings.Contains(p, `alert("`) || strings.Contains(p, "&amp;'") {
-				t.Errorf("flags %t: not escaped:\n%s", flags, p)
-			}
-			if n := strings.Count(p, "&lt;script&gt;alert(&#34;1&#34;)&lt;/script&gt;&amp;amp;&#39;"); n < 8 {
-				t.Errorf("flags %t: only %d hostile strings arrived", flags, n)
-			}
-		}
-	}
-	v := goodView(t)
-	v.OnDisk[0].Sums[taskHost] = sum("x")
-	v.Scopes[0].Err = &fault.Error{Class: fault.BadRequest, Op: "ask", Err: errors.New(hostile), Cure: hostile}
-	if body := ask(routes(fixed{v}), "GET", "/").Body.String(); strings.Contains(body, "<script") || strings.Count(body, "&lt;script") != 4 {
-		t.Errorf("an error's text is markup:\n%s", body)
 	}
 }

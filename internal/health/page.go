@@ -1,84 +1,519 @@
 package health
 
 import (
+	"cmp"
+	_ "embed" // the style sheet
 	"fmt"
 	"html"
+	"slices"
 	"strings"
 	"time"
 )
 
-// page is the status for a person who looks at the task with a browser. It is written by hand rather than by a template
-// package, which would be a tenth of the program; every value passes through esc.
+// page is the status for a person who looks at the task with a browser, perhaps through a port forward and on a phone: one
+// document that needs no script and nothing from elsewhere, and that loads itself anew. It is written by hand rather than by
+// a template package, which would be a tenth of the program; every value passes through esc. It is XML too, so that a test
+// can read it.
+//
+// It says first how things stand, then what to do, then everything else, what is worst first. No state is told by colour alone.
 func page(s Status) string {
 	var b strings.Builder
-	b.WriteString(`<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<meta http-equiv="refresh" content="5"><title>ecr-refresher</title><style>
-:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
-table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #8884;vertical-align:top}
-.ok{color:#2a2}.bad{color:#d33}small{opacity:.7}</style>
+	b.Grow(8<<10 + len(s.Registries)*(1<<10))
+	how, title, text := headline(s)
+	b.WriteString(`<!doctype html>
+<html lang="en"><head><meta charset="utf-8"/><meta name="viewport" content="width=device-width,initial-scale=1"/><meta http-equiv="refresh" content="5"/>
 `)
-	state, class := "healthy and ready", "ok"
-	switch {
-	case !s.Healthy:
-		state, class = "not healthy", "bad"
-	case !s.Ready:
-		state, class = "healthy, not ready", "bad"
-	}
-	fmt.Fprintf(&b, "<h1>ecr-refresher: <span class=%s>%s</span></h1>\n", class, state)
-	for _, r := range s.Reasons {
-		fmt.Fprintf(&b, "<p class=bad>%s</p>\n", esc(r))
-	}
-	b.WriteString("<h2>Registries</h2><table><tr><th>registry<th>token<th>next renewal<th>accepted<th>last error</tr>\n")
-	for _, r := range s.Registries {
-		fmt.Fprintf(&b, "<tr><td>%s<br><small>%s</small><td>%s<td>%s<td>%s<td>%s</tr>\n",
-			esc(r.Name), esc(r.Host), tokenCell(s, r), until(s.Now, r.NextRefresh), esc(r.Accepted), problemCell(r.Error))
-	}
-	b.WriteString("</table><h2>Outputs</h2><table><tr><th>file<th>state<th>repairs<th>last error</tr>\n")
-	for _, o := range s.Outputs {
-		fmt.Fprintf(&b, "<tr><td>%s<td>%s<td>%d<td>%s</tr>\n", esc(o.Path), outputCell(o), o.Repairs, problemCell(o.Error))
-	}
-	fmt.Fprintf(&b, "</table><p><small>version %s, up %s, local clock %+.0fs off AWS's; task %s; see also <a href=/status>/status</a> and <a href=/metrics>/metrics</a></small></p></html>\n",
-		esc(s.Version), time.Duration(s.Uptime)*time.Second, s.ClockSkew, esc(s.Task))
+	fmt.Fprintf(&b, "<title>%s %s: ecr-refresher</title>\n<style>\n%s</style></head>\n<body>\n", how.mark(), esc(title), style)
+	fmt.Fprintf(&b, `<header class="%s"><span class="mark">%s</span><div><h1>%s</h1><p>%s</p><p class="probes soft">`+
+		`<a href="/healthz">/healthz</a> says %s, <a href="/readyz">/readyz</a> %s</p></div></header>`+"\n",
+		how, how.mark(), esc(title), esc(text), said(s.Healthy, "healthy"), said(s.Ready, "ready"))
+	writeTodo(&b, troubles(s))
+	writeRegistries(&b, s)
+	writeOutputs(&b, s)
+	writeReasons(&b, s.Reasons)
+	writeFacts(&b, s)
+	b.WriteString("</body></html>\n")
 	return b.String()
 }
 
-func tokenCell(s Status, r RegistryStatus) string {
-	if !r.Valid {
-		return "<span class=bad>" + esc(r.Why) + "</span>"
-	}
-	return "<span class=ok>valid</span>, expires " + until(s.Now, r.Expires)
+//go:embed page.css
+var style string
+
+// tone is how bad something is, and a class of the style sheet.
+type tone string
+
+const (
+	bad  tone = "bad"  // a consumer fails now
+	warn tone = "warn" // it will, or something is in the way
+	idle tone = "idle" // nothing is known yet
+	good tone = "good"
+)
+
+// mark tells a tone without colour.
+func (t tone) mark() string {
+	return map[tone]string{bad: "✕", warn: "▲", idle: "◌", good: "✓"}[t]
 }
 
-func outputCell(o OutputStatus) string {
+func (t tone) rank() int { return slices.Index([]tone{bad, warn, idle, good}, t) }
+
+func said(yes bool, word string) string {
+	if yes {
+		return word
+	}
+	return "not " + word
+}
+
+// headline is how things stand, for who reads one line.
+func headline(s Status) (how tone, title, text string) {
+	var without, required int
+	var failing, rejected bool
+	for _, r := range s.Registries {
+		if !r.Optional {
+			required++
+			if !r.Valid {
+				without++
+			}
+		}
+		failing = failing || r.Failures > 0
+		rejected = rejected || r.Accepted == "no"
+	}
 	switch {
-	case !o.Exists && o.Error != nil: // there may be a file that cannot be read
-		return "<span class=bad>not usable</span>"
-	case !o.Exists:
-		return "<span class=bad>missing</span>"
-	case o.Contested:
-		return "<span class=bad>contested</span>"
-	case len(o.Shadowed) > 0:
-		return "<span class=bad>hidden: " + esc(strings.Join(o.Shadowed, "; ")) + "</span>"
+	case s.Healthy && !s.Ready:
+		return warn, "Logged in, but not all is well", inTheWay(s)
+	case s.Healthy && failing:
+		return warn, "Logged in; a renewal fails", "The tokens in the file work until they expire. Renewal is tried again for ever."
+	case s.Healthy && rejected:
+		return warn, "Logged in, but a registry rejects the token", "The token has not expired, and the registry refuses it all the same."
+	case s.Healthy:
+		return good, "Logged in", "Consumers find valid tokens, which are renewed in time."
+	case without == 0: // the files are good, and nobody watches over them
+		return bad, "The refresher hangs", strings.Join(s.Reasons[:min(1, len(s.Reasons))], "")
+	case starting(s):
+		return idle, "Starting", "Tokens are being asked for; no answer yet."
 	}
-	return "<span class=ok>" + esc(o.Mode) + "</span>"
+	return bad, "Not logged in", fmt.Sprintf("Consumers fail now: the file holds no valid token for %s.", share(without, required))
 }
 
-func problemCell(p *Problem) string {
-	if p == nil {
-		return "none"
+// inTheWay says what is wrong where the first output holds valid tokens.
+func inTheWay(s Status) string {
+	has := func(what func(OutputStatus) bool) bool { return slices.ContainsFunc(s.Outputs, what) }
+	switch {
+	case has(func(o OutputStatus) bool { return len(o.Shadowed) > 0 }):
+		return "The file holds valid tokens, and a credential helper hides them from docker."
+	case has(func(o OutputStatus) bool { return o.Contested }):
+		return "The file holds valid tokens, and another program keeps changing it."
+	case has(func(o OutputStatus) bool { return o.Error != nil }):
+		return "The first output holds valid tokens, and an output cannot be written."
 	}
-	return fmt.Sprintf("<b>%s</b> %s<br><small>%s</small>", esc(string(p.Class)), esc(p.Message), esc(p.Cure))
+	return "The first output holds valid tokens, and another output does not."
 }
 
-func until(now time.Time, t *time.Time) string {
-	if t == nil {
+// starting reports whether nothing has gone wrong yet, only that nothing has come.
+func starting(s Status) bool {
+	return !slices.ContainsFunc(s.Registries, func(r RegistryStatus) bool {
+		return !r.Valid && !r.Optional && !waiting(r)
+	}) && !slices.ContainsFunc(s.Outputs, func(o OutputStatus) bool { return o.Error != nil })
+}
+
+// waiting reports whether the first answer for a registry is still to come.
+func waiting(r RegistryStatus) bool {
+	return !r.Valid && r.Error == nil && r.Expires == nil && r.LastSuccess == nil && !r.Adopted
+}
+
+func share(n, of int) string {
+	switch {
+	case of == 1:
+		return "the registry"
+	case n == of:
+		return fmt.Sprintf("any of the %d required registries", of)
+	}
+	return fmt.Sprintf("%d of the %d required registries", n, of)
+}
+
+// trouble is something to do, told once however many registries it keeps from their work.
+type trouble struct {
+	tone                 tone
+	title, message, cure string
+	where                []string
+}
+
+// troubles are the different things to do, the worst first.
+func troubles(s Status) []trouble {
+	var found []trouble
+	index := map[[3]string]int{}
+	add := func(how tone, title, message, cure, where string) {
+		key := [3]string{title, message, cure}
+		i, ok := index[key]
+		if !ok {
+			i, index[key] = len(found), len(found)
+			found = append(found, trouble{how, title, message, cure, nil})
+		}
+		t := &found[i]
+		t.where = append(t.where, where)
+		if how.rank() < t.tone.rank() {
+			t.tone = how
+		}
+	}
+	hosts := map[string][]string{}
+	for _, r := range s.Registries {
+		hosts[r.Name] = append([]string{r.Host}, r.Aliases...)
+		if r.Error != nil {
+			how := warn
+			if !r.Valid && !r.Optional {
+				how = bad
+			}
+			add(how, string(r.Error.Class), r.Error.Message, r.Error.Cure, r.Name)
+		}
+	}
+	for _, o := range s.Outputs {
+		how := warn
+		if o.Primary && !s.Healthy {
+			how = bad
+		}
+		if o.Error != nil {
+			add(how, string(o.Error.Class), o.Error.Message, o.Error.Cure, o.Path)
+		}
+		if o.Contested {
+			add(warn, "contested", "another program changes our entries again and again", contestedCure, o.Path)
+		}
+		for _, h := range hiddenIn(o) {
+			var named []string
+			for _, name := range h.names {
+				named = append(named, hosts[name]...)
+			}
+			members := noHelpers(named[:min(len(named), mostHosts)])
+			if len(named) > mostHosts {
+				members += fmt.Sprintf(", … for all %d hosts", len(named))
+			}
+			message := fmt.Sprintf("%s: %s", o.Path, h.how)
+			for _, name := range h.names {
+				add(warn, "hidden", message, "remove it from the file, or add \"credHelpers\": {"+members+"} for docker", name)
+			}
+		}
+	}
+	slices.SortStableFunc(found, func(a, b trouble) int { return cmp.Compare(a.tone.rank(), b.tone.rank()) })
+	return found
+}
+
+// hidden is one way in which an output hides registries from docker.
+type hidden struct {
+	how   string
+	names []string
+}
+
+func hiddenIn(o OutputStatus) []hidden {
+	var all []hidden
+	for _, s := range o.Shadowed {
+		name, how, _ := strings.Cut(s, ": ")
+		i := slices.IndexFunc(all, func(h hidden) bool { return h.how == how })
+		if i < 0 {
+			i, all = len(all), append(all, hidden{how: how})
+		}
+		all[i].names = append(all[i].names, name)
+	}
+	return all
+}
+
+const contestedCure = "let the other program use a DOCKER_CONFIG of its own, or mount the volume read-only there"
+
+// What is listed at most: a page is for reading, /status has everything.
+const (
+	mostTroubles = 12
+	mostWhere    = 8
+	mostReasons  = 10
+	mostHosts    = 4
+)
+
+func writeTodo(b *strings.Builder, all []trouble) {
+	if len(all) == 0 {
+		return
+	}
+	b.WriteString("<h2>What to do</h2>\n<ul class=\"todo\">\n")
+	for _, t := range all[:min(len(all), mostTroubles)] {
+		fmt.Fprintf(b, `<li class="%s"><h3><span class="mark">%s</span>%s</h3><p>%s</p>`, t.tone, t.tone.mark(), esc(t.title), esc(t.message))
+		if t.cure != "" {
+			fmt.Fprintf(b, `<p class="cure">%s</p>`, esc(t.cure))
+		}
+		where := t.where[:min(len(t.where), mostWhere)]
+		fmt.Fprintf(b, "<p class=\"soft\">%s%s</p></li>\n", esc(strings.Join(where, ", ")), more(len(t.where)-len(where), ""))
+	}
+	if n := len(all) - mostTroubles; n > 0 {
+		fmt.Fprintf(b, "<li>%s</li>\n", strings.TrimSpace(more(n, `, in <a href="/status">/status</a>`)))
+	}
+	b.WriteString("</ul>\n")
+}
+
+func more(n int, where string) string {
+	if n <= 0 {
 		return ""
 	}
-	d := t.Sub(now).Round(time.Second)
-	if d < 0 {
-		return "now"
-	}
-	return "in " + d.String()
+	return fmt.Sprintf(" and %d more%s", n, where)
 }
+
+func writeRegistries(b *strings.Builder, s Status) {
+	type row struct {
+		RegistryStatus
+		tone   tone
+		hidden bool
+	}
+	out := map[string]bool{}
+	for _, o := range s.Outputs {
+		for _, h := range hiddenIn(o) {
+			for _, name := range h.names {
+				out[name] = out[name] || o.Primary
+			}
+		}
+	}
+	var rows []row
+	count := map[tone]int{}
+	for _, r := range s.Registries {
+		w := row{r, toneOf(r), out[r.Name]}
+		if w.hidden && w.tone == good {
+			w.tone = warn
+		}
+		count[w.tone]++
+		rows = append(rows, w)
+	}
+	slices.SortStableFunc(rows, func(x, y row) int { return cmp.Compare(x.tone.rank(), y.tone.rank()) })
+	b.WriteString("<h2>Registries")
+	if len(rows) > 1 {
+		var parts []string
+		for _, t := range []struct {
+			tone tone
+			word string
+		}{{bad, "without a valid token"}, {warn, "in trouble"}, {idle, "waiting"}, {good, "good"}} {
+			if n := count[t.tone]; n > 0 {
+				parts = append(parts, fmt.Sprintf("%d %s", n, t.word))
+			}
+		}
+		fmt.Fprintf(b, " <small>%s</small>", strings.Join(parts, ", "))
+	}
+	if count[good] > 0 {
+		b.WriteString(" <small>(a token is renewed when its bar has shrunk to the notch)</small>")
+	}
+	b.WriteString("</h2>\n<ul class=\"rows\">\n")
+	for _, r := range rows {
+		writeRegistry(b, s.Now, r.RegistryStatus, r.tone, r.hidden)
+	}
+	b.WriteString("</ul>\n")
+}
+
+func toneOf(r RegistryStatus) tone {
+	switch {
+	case waiting(r):
+		return idle
+	case !r.Valid && !r.Optional:
+		return bad
+	case !r.Valid, r.Error != nil, r.Accepted == "no":
+		return warn
+	}
+	return good
+}
+
+func writeRegistry(b *strings.Builder, now time.Time, r RegistryStatus, how tone, hidden bool) {
+	fmt.Fprintf(b, `<li class="%s"><div><p class="name"><span class="mark">%s</span>%s`, how, how.mark(), esc(r.Name))
+	if r.Optional {
+		b.WriteString(` <span class="tag">optional</span>`)
+	}
+	b.WriteString("</p>")
+	if r.Host != r.Name {
+		small(b, esc(r.Host))
+	}
+	for _, a := range r.Aliases {
+		small(b, "also as "+esc(a))
+	}
+	if r.Identity != "task" {
+		small(b, "as "+esc(r.Identity))
+	}
+	b.WriteString("</div>\n<div>")
+	writeLife(b, now, r)
+	b.WriteString("</div>\n<div>")
+	if hidden {
+		b.WriteString(`<p class="said">hidden from docker</p>`)
+	}
+	writeNext(b, now, r)
+	b.WriteString("</div></li>\n")
+}
+
+func small(b *strings.Builder, escaped string) { b.WriteString(`<p class="soft">` + escaped + "</p>") }
+
+// writeLife shows what is left of a token as a bar, with a notch at which it is to be renewed, and in words.
+func writeLife(b *strings.Builder, now time.Time, r RegistryStatus) {
+	words, at, left, notch := r.Why, "until ", 0.0, -1.0
+	if r.Expires != nil && r.Issued != nil {
+		life := r.Expires.Sub(*r.Issued).Seconds()
+		left = clamp(r.Expires.Sub(now).Seconds() / life)
+		if r.NextRefresh != nil && r.Failures == 0 {
+			notch = clamp(r.Expires.Sub(*r.NextRefresh).Seconds() / life)
+		}
+		switch rest := r.Expires.Sub(now); {
+		case r.Valid:
+			words = long(rest) + " left"
+		case rest > 0:
+			words = "about to expire: " + long(rest) + " left"
+		default:
+			words, at = "expired "+long(-rest)+" ago", "at "
+		}
+	}
+	if waiting(r) {
+		words = "waiting for the first token"
+	}
+	fmt.Fprintf(b, `<div class="bar" role="img" aria-label="%.0f %% of the token's life left"><i style="width:%.1f%%"></i>`, 100*left, 100*left)
+	if notch > 0 && notch < 1 {
+		fmt.Fprintf(b, `<b style="left:%.1f%%"></b>`, 100*notch)
+	}
+	fmt.Fprintf(b, `</div><p class="said">%s</p>`, esc(words))
+	if r.Expires != nil {
+		small(b, at+moment(*r.Expires))
+	}
+}
+
+// writeNext tells what happens next, what went wrong, and what the registry says.
+func writeNext(b *strings.Builder, now time.Time, r RegistryStatus) {
+	verb := "renewal"
+	if r.Failures > 0 || waiting(r) {
+		verb = "next attempt"
+	}
+	switch {
+	case r.NextRefresh == nil && waiting(r):
+		b.WriteString("<p>asking for it</p>")
+	case r.NextRefresh == nil:
+	case !r.NextRefresh.After(now):
+		fmt.Fprintf(b, "<p>%s now</p>", verb)
+	default:
+		fmt.Fprintf(b, "<p>%s in %s</p>", verb, long(r.NextRefresh.Sub(now)))
+	}
+	if r.Error != nil {
+		fmt.Fprintf(b, `<p class="said">%s`, esc(string(r.Error.Class)))
+		if r.Failures > 1 {
+			fmt.Fprintf(b, ", %d times in a row", r.Failures)
+		}
+		b.WriteString("</p>")
+	}
+	switch {
+	case r.Accepted == "yes" && r.Valid:
+		small(b, "the registry accepts it")
+	case r.Accepted == "no":
+		small(b, "the registry rejects it")
+	}
+	switch {
+	case r.Adopted:
+		small(b, "found in the file at the start")
+	case r.LastSuccess != nil:
+		small(b, "last renewed "+long(now.Sub(*r.LastSuccess))+" ago")
+	}
+}
+
+func writeOutputs(b *strings.Builder, s Status) {
+	b.WriteString("<h2>Outputs</h2>\n<ul class=\"rows\">\n")
+	for _, o := range s.Outputs {
+		how, state := outputState(s, o)
+		fmt.Fprintf(b, `<li class="%s"><div><p class="name"><span class="mark">%s</span>%s</p></div><div><p class="said">%s</p></div><div>`, how, how.mark(), esc(o.Path), esc(state))
+		if o.Primary && len(s.Outputs) > 1 {
+			small(b, "the one that health speaks of")
+		}
+		if o.Mode != "" {
+			small(b, esc(o.Mode))
+		}
+		switch o.Repairs {
+		case 0:
+		case 1:
+			small(b, "repaired once")
+		default:
+			small(b, fmt.Sprintf("repaired %d times", o.Repairs))
+		}
+		b.WriteString("</div></li>\n")
+	}
+	b.WriteString("</ul>\n")
+}
+
+func outputState(s Status, o OutputStatus) (how tone, state string) {
+	how = warn
+	if o.Primary && !s.Healthy {
+		how = bad
+	}
+	switch {
+	case !o.Exists && o.Error != nil: // there may be a file that cannot be read
+		return how, "not usable: " + string(o.Error.Class)
+	case !o.Exists && starting(s):
+		return idle, "not written yet"
+	case !o.Exists:
+		return how, "missing"
+	case o.Error != nil:
+		return how, "not written: " + string(o.Error.Class)
+	case o.Contested:
+		return warn, "contested"
+	case len(o.Shadowed) > 0:
+		return warn, fmt.Sprintf("hidden from docker for %d of %d registries", len(o.Shadowed), len(s.Registries))
+	}
+	return good, "in place"
+}
+
+// writeReasons repeats the words of /readyz, which are those of the health check: who searches for them shall find them here.
+func writeReasons(b *strings.Builder, reasons []string) {
+	if len(reasons) == 0 {
+		return
+	}
+	b.WriteString("<h2>What /readyz says</h2>\n<ul class=\"verbatim\">\n")
+	for _, r := range reasons[:min(len(reasons), mostReasons)] {
+		fmt.Fprintf(b, "<li>%s</li>\n", esc(r))
+	}
+	if n := len(reasons) - mostReasons; n > 0 {
+		fmt.Fprintf(b, "<li>%s</li>\n", strings.TrimSpace(more(n, `, in <a href="/readyz">/readyz</a>`)))
+	}
+	b.WriteString("</ul>\n")
+}
+
+func writeFacts(b *strings.Builder, s Status) {
+	b.WriteString("<h2>This refresher</h2>\n<dl class=\"facts\">")
+	fact := func(name, escaped string) { fmt.Fprintf(b, "<dt>%s</dt><dd>%s</dd>\n", name, escaped) }
+	fact("version", esc(s.Version))
+	if s.Task != "" {
+		fact("task", esc(s.Task))
+	}
+	fact("up", long(time.Duration(s.Uptime*float64(time.Second))))
+	fact("local clock", clockWords(s.ClockSkew))
+	fact("seen", moment(s.Now)+", again every 5 s")
+	fact("more", `<a href="/status">/status</a>, <a href="/metrics">/metrics</a>`)
+	b.WriteString("</dl>\n")
+}
+
+// clockWords says how the local clock stands to AWS's.
+func clockWords(skew float64) string {
+	d := time.Duration(skew * float64(time.Second))
+	switch {
+	case d.Abs() < time.Second:
+		return "right"
+	case d > 0:
+		return long(d) + " ahead of AWS's"
+	}
+	return long(-d) + " behind AWS's"
+}
+
+func clamp(share float64) float64 {
+	if !(share > 0) { // nor is NaN
+		return 0
+	}
+	return min(share, 1)
+}
+
+// long is a time to read: two units at most, never a fraction.
+func long(d time.Duration) string {
+	d = max(d, 0)
+	switch s := int(d.Round(time.Second).Seconds()); {
+	case s < 60:
+		return fmt.Sprintf("%d s", s)
+	case s < 600:
+		return fmt.Sprintf("%d min %02d s", s/60, s%60)
+	case s < 3600:
+		return fmt.Sprintf("%d min", s/60)
+	case s < 48*3600:
+		return fmt.Sprintf("%d h %02d min", s/3600, s/60%60)
+	default:
+		return fmt.Sprintf("%d days %d h", s/86400, s/3600%24)
+	}
+}
+
+func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") + " UTC" }
 
 func esc(s string) string { return html.EscapeString(s) }

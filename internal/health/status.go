@@ -11,6 +11,17 @@ import (
 type About struct {
 	Version string `json:"version"`
 	Task    string `json:"task,omitempty"` // the task's ARN; empty outside ECS
+
+	Checks func() []Check `json:"-"` // looks at what is cheap to look at; nil does not
+}
+
+// Check is what the doctor found of one thing, in its words.
+type Check struct {
+	ID     string `json:"id"`
+	Of     string `json:"of,omitempty"` // which: a path, a host
+	Status string `json:"status"`       // "ok", "warn", "fail" or "skip"
+	Seen   string `json:"seen"`
+	Cure   string `json:"cure,omitempty"` // what to do on the first line; below it what can be pasted
 }
 
 // Status is everything that a person or a script may want to know, without a secret. It is the JSON of /status: fields are
@@ -25,6 +36,7 @@ type Status struct {
 	ClockSkew  float64          `json:"clock_skew_seconds"` // the local clock ahead of AWS's
 	Registries []RegistryStatus `json:"registries"`
 	Outputs    []OutputStatus   `json:"outputs"`
+	Checks     []Check          `json:"checks,omitempty"` // no part of a verdict: they say what may become wrong, and why
 }
 
 // RegistryStatus is what a consumer of the primary output finds for a registry, and what the refresher knows beyond that.
@@ -83,6 +95,9 @@ func StatusOf(v refresh.View, about About) Status {
 	}
 	for o := range v.Outputs {
 		s.Outputs = append(s.Outputs, outputStatus(v, o))
+	}
+	if about.Checks != nil {
+		s.Checks = about.Checks()
 	}
 	return s
 }

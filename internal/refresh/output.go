@@ -136,7 +136,7 @@ func (l *Loop) writeFailed(o *output, err error) {
 	retry := outputBackoff(o.state.Failures)
 	o.notYet = l.clock.Elapsed() + retry
 	l.cfg.Observer.Written(o.state.Name, false, err)
-	if class := Class(err); class != before || powerOfTen(o.state.Failures) {
+	if class := Class(err); class != before || PowerOfTen(o.state.Failures) {
 		l.log.Error("output not written", zap.String("output", o.state.Name), zap.String("class", string(class)), zap.Error(err),
 			zap.String("cure", fault.CureOf(err)), zap.Int("failures", o.state.Failures), zap.Duration("retry_in", retry))
 	}

@@ -50,17 +50,22 @@ type Failure struct {
 	Left  float64       // share of the held token's life that is left; 0 or less once it has expired
 }
 
+// mostBackoff is the longest wait after a failure.
+const mostBackoff = 5 * time.Minute
+
 // Backoff is how long to wait after a failure, for u uniform in [0, 1): full jitter over a ceiling that doubles, so that a
-// fleet which failed together does not come back together.
+// fleet which failed together does not come back together. After throttling the fleet itself is the trouble: see crowded.
 func Backoff(f Failure, u float64) time.Duration {
 	const (
 		start       = time.Second
-		most        = 5 * time.Minute
 		early       = 5 * time.Second  // a permanent class before the first success: a role may still be on its way
 		late        = 30 * time.Second // and after it: somebody has taken a permission away
 		urgent      = 20 * time.Second // with less than a twentieth of the life left
 		agentStarts = 2 * time.Second  // the ECS agent answers 503 for a moment after it has started
 	)
+	if f.Class == fault.Throttled {
+		return crowded(f.Count, u)
+	}
 	floor, ceiling := MinInterval, start
 	if f.Class.Permanent() {
 		floor = early
@@ -70,15 +75,30 @@ func Backoff(f Failure, u float64) time.Duration {
 		ceiling = floor
 	}
 	for range min(f.Count-1, 16) {
-		ceiling = min(2*ceiling, most)
+		ceiling = min(2*ceiling, mostBackoff)
 	}
-	if f.Held && f.Left < 1.0/20 && f.Class != fault.Throttled {
+	if f.Held && f.Left < 1.0/20 {
 		ceiling = min(ceiling, urgent)
 	}
 	if f.Class == fault.CredentialsUnavailable && f.Age < time.Minute {
 		ceiling = min(ceiling, agentStarts)
 	}
 	floor = min(floor, ceiling)
+	return floor + time.Duration(u*float64(ceiling-floor))
+}
+
+// crowded is the wait of one among N that share a quota, where nobody knows N. The first is short: it may be the only one.
+// Each failure more says that the crowd is large, and the ceiling grows by a step: doubling would begin with a storm, and end
+// with the quota idle while the last ones wait. A least wait, too, keeps the last ones close behind the others. The numbers
+// were found by make fleet for up to 100,000 tasks at 500 calls/s; docs/scale.md has what they do, and what none can do.
+func crowded(failures int, u float64) time.Duration {
+	const (
+		first = 5 * time.Second
+		step  = 20 * time.Second
+		least = 4 // the ceiling is divided by this
+	)
+	ceiling := min(first+step*time.Duration(min(max(failures-1, 0), 16)), mostBackoff)
+	floor := ceiling / least
 	return floor + time.Duration(u*float64(ceiling-floor))
 }
 

@@ -188,8 +188,8 @@ func TestPowerOfTen(t *testing.T) {
 		-10: false, -1: false, 0: false, 1: true, 2: false, 9: false, 10: true, 11: false, 20: false, 99: false, 100: true, 101: false,
 		110: false, 1000: true, 1e18: true, math.MaxInt: false, math.MinInt: false,
 	} {
-		if got := powerOfTen(n); got != want {
-			t.Errorf("powerOfTen(%d) is %t", n, got)
+		if got := PowerOfTen(n); got != want {
+			t.Errorf("PowerOfTen(%d) is %t", n, got)
 		}
 	}
 }

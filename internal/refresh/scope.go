@@ -134,7 +134,7 @@ func (l *Loop) failed(s *scope, err error) {
 	retry := Backoff(f, l.cfg.Rand())
 	l.schedule(s, retry)
 	lapse := validFor <= 0 && s.lapsed != s.grant // consumers have begun to fail
-	if class == before && !powerOfTen(s.state.Failures) && !lapse && !s.tell {
+	if class == before && !PowerOfTen(s.state.Failures) && !lapse && !s.tell {
 		return
 	}
 	s.tell = false
@@ -250,7 +250,8 @@ func (l *Loop) adopt(recalled map[string]writer.Grant) {
 // adoptLife is the most that a token in a file can have left: ECR's 12 hours, and a minute for a clock that is behind.
 const adoptLife = 12*time.Hour + time.Minute
 
-func powerOfTen(n int) bool {
+// PowerOfTen reports whether the nth failure in a row is worth a line: the first, the tenth, the hundredth.
+func PowerOfTen(n int) bool {
 	for n >= 10 && n%10 == 0 {
 		n /= 10
 	}

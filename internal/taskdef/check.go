@@ -34,6 +34,7 @@ type Finding struct {
 //
 // A container is taken for a refresher if the last part of its image's name contains "ecr-refresher", if its health check runs
 // "refresher healthcheck", or if it is called "refresher" or "ecr-refresher"; and for the init form if its command is "once".
+// The init form has no health check: it is known by a REFRESHER_ variable too.
 //
 // With a wrong type anywhere, only shapes are reported: the other rules would speak of things that are not there.
 func Check(doc []byte) ([]Finding, error) {
@@ -172,7 +173,8 @@ func (k container) env(name string) (value string, at int) {
 func (k container) refresher() bool {
 	image := k.Image[strings.LastIndex(k.Image, "/")+1:]
 	return strings.Contains(image, "ecr-refresher") || k.Name == "refresher" || k.Name == "ecr-refresher" ||
-		k.HealthCheck != nil && strings.Contains(strings.Join(k.HealthCheck.Command, " "), "refresher healthcheck")
+		k.HealthCheck != nil && strings.Contains(strings.Join(k.HealthCheck.Command, " "), "refresher healthcheck") ||
+		slices.Contains(k.Command, "once") && slices.ContainsFunc(k.Environment, func(p pair) bool { return strings.HasPrefix(p.Name, "REFRESHER_") })
 }
 
 // once reports whether this is the init form of ours.

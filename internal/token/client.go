@@ -50,6 +50,7 @@ type api struct {
 	ask     func(context.Context) (answer, middleware.Metadata, error)
 	custom  bool // the endpoint is not AWS's own: the scope or the environment names another
 	special bool // FIPS or dual-stack, by the scope or by the environment
+	url     func(context.Context) (string, error)
 }
 
 // New reads the AWS settings of the environment (proxy, CA bundle, endpoints, credentials) and calls nobody. An error means
@@ -225,6 +226,14 @@ func (c *Client) publicAPI(s Scope) api {
 	return api{
 		custom:  o.BaseEndpoint != nil,
 		special: isSpecial(o.EndpointOptions.UseFIPSEndpoint, o.EndpointOptions.UseDualStackEndpoint),
+		url: func(ctx context.Context) (string, error) {
+			e, err := o.EndpointResolverV2.ResolveEndpoint(ctx, ecrpublic.EndpointParameters{
+				Region: &o.Region, Endpoint: o.BaseEndpoint,
+				UseFIPS:      aws.Bool(o.EndpointOptions.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled),
+				UseDualStack: aws.Bool(o.EndpointOptions.UseDualStackEndpoint == aws.DualStackEndpointStateEnabled),
+			})
+			return e.URI.String(), err
+		},
 		ask: func(ctx context.Context) (answer, middleware.Metadata, error) {
 			out, err := client.GetAuthorizationToken(ctx, &ecrpublic.GetAuthorizationTokenInput{})
 			if err != nil {
@@ -258,6 +267,14 @@ func (c *Client) privateAPI(s Scope) api {
 	return api{
 		custom:  custom,
 		special: isSpecial(o.EndpointOptions.UseFIPSEndpoint, o.EndpointOptions.UseDualStackEndpoint),
+		url: func(ctx context.Context) (string, error) {
+			e, err := o.EndpointResolverV2.ResolveEndpoint(ctx, ecr.EndpointParameters{
+				Region: &o.Region, Endpoint: o.BaseEndpoint,
+				UseFIPS:      aws.Bool(o.EndpointOptions.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled),
+				UseDualStack: aws.Bool(o.EndpointOptions.UseDualStackEndpoint == aws.DualStackEndpointStateEnabled),
+			})
+			return e.URI.String(), err
+		},
 		ask: func(ctx context.Context) (answer, middleware.Metadata, error) {
 			out, err := client.GetAuthorizationToken(ctx, &ecr.GetAuthorizationTokenInput{})
 			if err != nil {

@@ -1,0 +1,367 @@
+package doctor
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ecr-refresher/internal/fault"
+	"ecr-refresher/internal/writer"
+)
+
+func dirOf(o Output) string { return filepath.Dir(o.Path) }
+
+// shareDir is how a task definition mounts the volume.
+func shareDir(dir string) string {
+	return `"volumes": [{"name": "ecr-auth"}]` + "\n" + `"mountPoints": [{"sourceVolume": "ecr-auth", "containerPath": "` + dir + `"}]`
+}
+
+// volumeCheck lets everything behind it skip the directories that are of no use.
+func (e *exam) volumeCheck(ctx context.Context) []Result {
+	results := onDisk((*exam).volume)(e, ctx)
+	for _, r := range results {
+		if r.Status == Fail {
+			e.missing[dirOf(Output{Path: r.Of})] = true
+		}
+	}
+	return results
+}
+
+func (e *exam) volume(o Output) Result {
+	dir := dirOf(o)
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		return Result{Status: Fail, Seen: "its directory is not there", Cure: "mount the shared volume there, in this container and in its consumers\n" + shareDir(dir)}
+	case err != nil:
+		return Result{Status: Fail, Seen: "output_denied: " + err.Error(), Cure: "let the container's user pass through the directories above " + dir + "\nchmod a+x " + filepath.Dir(dir)}
+	case !info.IsDir():
+		return Result{Status: Fail, Seen: "what should be its directory is none", Cure: "mount a directory there, or choose another output\nREFRESHER_OUTPUTS=/run/ecr/config.json"}
+	}
+	return Result{Status: OK, Seen: "its directory is there"}
+}
+
+// mountPoint is one line of mountinfo.
+type mountPoint struct{ root, at, kind, device string }
+
+// mounts reads a file such as /proc/self/mountinfo: proc_pid_mountinfo(5).
+func mounts(file string) ([]mountPoint, error) {
+	f, err := os.Open(file) //nolint:gosec // G304: /proc/self/mountinfo
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	plain := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+	var all []mountPoint
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		before, after, cut := strings.Cut(lines.Text(), " - ")
+		left, right := strings.Fields(before), strings.Fields(after)
+		if cut && len(left) > 4 && len(right) > 1 {
+			all = append(all, mountPoint{plain.Replace(left[3]), plain.Replace(left[4]), right[0], plain.Replace(right[1])})
+		}
+	}
+	return all, lines.Err()
+}
+
+// mountOf is the mount that a path is on: the last of the longest mount points above it.
+func mountOf(path string, all []mountPoint) (on mountPoint, found bool) {
+	for _, m := range all {
+		if (m.at == "/" || m.at == path || strings.HasPrefix(path, m.at+"/")) && len(m.at) >= len(on.at) {
+			on, found = m, true
+		}
+	}
+	return on, found
+}
+
+func (e *exam) mount(o Output) Result {
+	dir := dirOf(o)
+	all, err := mounts(e.MountInfo)
+	if err != nil {
+		return Result{Status: Skip, Seen: "skipped because the mounts are not known: " + err.Error()}
+	}
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		dir = real
+	}
+	on, found := mountOf(dir, all)
+	what := fmt.Sprintf("%s (%s %s)", on.at, on.kind, on.device)
+	const cure = "mount one volume there, in this container and in its consumers\n"
+	switch {
+	case !found:
+		return Result{Status: Skip, Seen: "skipped because no mount holds it"}
+	case on.at == "/":
+		return Result{Status: Warn, Seen: dir + " is on the container's own file system, which no other container sees", Cure: cure + shareDir(dir)}
+	case on.kind == "tmpfs" && on.root == "/":
+		return Result{Status: Warn, Seen: "it is on the mount " + what + ": a tmpfs belongs to one container, unless the host's is shared", Cure: cure + shareDir(dir)}
+	case on.at != dir:
+		return Result{Status: OK, Seen: "on the mount " + what}
+	}
+	return Result{Status: OK, Seen: "a mount of its own: " + what}
+}
+
+func (e *exam) fileMount(o Output) Result {
+	all, err := mounts(e.MountInfo)
+	if err != nil {
+		return Result{Status: Skip, Seen: "skipped because the mounts are not known: " + err.Error()}
+	}
+	path := o.Path
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	if slices.ContainsFunc(all, func(m mountPoint) bool { return m.at == path }) {
+		return Result{Status: Fail, Seen: "the file itself is a mount point: it cannot be replaced, and its readers would never see a new one",
+			Cure: "share the directory instead\n" + shareDir(dirOf(o))}
+	}
+	return Result{Status: OK, Seen: "no: its directory is shared"}
+}
+
+// ownerOf is the id of a file's owner, -1 where the file system does not tell.
+func ownerOf(info fs.FileInfo) int {
+	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
+		return int(sys.Uid)
+	}
+	return -1
+}
+
+func (e *exam) owner(o Output) Result {
+	dir := dirOf(o)
+	info, err := os.Stat(dir)
+	if err != nil {
+		return Result{Status: Fail, Seen: err.Error(), Cure: "see the check volume"}
+	}
+	uid := ownerOf(info)
+	return aboutOwner(dir, uid, os.Geteuid(), info.Mode())
+}
+
+// aboutOwner judges who owns a directory that we, too, use.
+func aboutOwner(dir string, uid, us int, mode fs.FileMode) Result {
+	seen := fmt.Sprintf("uid %d, mode %04o; we are uid %d", uid, mode.Perm(), us)
+	switch {
+	case mode.Perm()&0o002 != 0 && mode&fs.ModeSticky == 0:
+		return Result{Status: Warn, Seen: seen + ": everybody who mounts it writable may replace the file",
+			Cure: "take the others' write bit away, and mount the volume read-only in the consumers\nchmod o-w " + dir}
+	case uid != us && us != 0:
+		return Result{Status: Warn, Seen: seen, Cure: "run as the owner: an ECS volume takes its owner from the image that declares VOLUME at exactly this path, as the refresher's does for /run/ecr\n" +
+			fmt.Sprintf(`"user": "%d"`, uid)}
+	}
+	return Result{Status: OK, Seen: seen}
+}
+
+func (e *exam) writable(o Output) Result {
+	if err := writer.New(writer.Options{Path: o.Path, Mode: o.Mode}).Probe(); err != nil {
+		return failed(err, "")[0]
+	}
+	return Result{Status: OK, Seen: "a file was made, written, synced and removed"}
+}
+
+// room is statfs(2) for whoever is not root. Where a file system does not count files, there is always one left.
+func room(dir string) (bytes, files uint64, err error) {
+	var s unix.Statfs_t
+	if err := unix.Statfs(dir, &s); err != nil {
+		return 0, 0, err
+	}
+	if s.Files == 0 {
+		s.Ffree = 1
+	}
+	return s.Bavail * uint64(s.Bsize), s.Ffree, nil
+}
+
+// A replacement is written beside the file: twice 64 KiB is more than most files need, and 10 MiB is none too much for others.
+const (
+	spaceLeast = 128 << 10
+	spaceSmall = 10 << 20
+)
+
+func (e *exam) space(o Output) Result {
+	dir := dirOf(o)
+	bytes, files, err := e.Room(dir)
+	var need uint64 = spaceLeast
+	if info, err := os.Stat(o.Path); err == nil {
+		need += uint64(info.Size()) // the old one stays until the new one is whole
+	}
+	seen := fmt.Sprintf("%s free", size(bytes))
+	cure := "free space on the volume, or give the task more (ephemeralStorage on Fargate)\n" + `"ephemeralStorage": {"sizeInGiB": 50}`
+	switch {
+	case err != nil:
+		return Result{Status: Fail, Seen: err.Error(), Cure: "see whether the volume is reachable"}
+	case files == 0:
+		return Result{Status: Fail, Seen: "output_full: no file can be made: the file system has no inode left", Cure: cure}
+	case bytes < need:
+		return Result{Status: Fail, Seen: "output_full: " + seen + ", and " + size(need) + " are needed", Cure: cure}
+	case bytes < spaceSmall:
+		return Result{Status: Warn, Seen: seen, Cure: cure}
+	}
+	return Result{Status: OK, Seen: seen}
+}
+
+func size(n uint64) string {
+	switch {
+	case n < 1<<20:
+		return fmt.Sprintf("%d KiB", n>>10)
+	case n < 1<<30:
+		return fmt.Sprintf("%d MiB", n>>20)
+	}
+	return fmt.Sprintf("%d GiB", n>>30)
+}
+
+// hosts are all keys that are ours, with whether their registry is optional.
+func (e *exam) hosts() map[string]bool {
+	all := map[string]bool{}
+	for _, s := range e.specs {
+		for _, h := range s.Hosts() {
+			all[h] = s.Optional
+		}
+	}
+	return all
+}
+
+// file is an output as it is read now.
+func file(o Output) (writer.Document, bool, error) {
+	return writer.New(writer.Options{Path: o.Path, Mode: o.Mode}).Read()
+}
+
+func (e *exam) document(o Output) Result {
+	doc, exists, err := file(o)
+	if err != nil {
+		paste := ""
+		if class, _ := fault.ClassOf(err); class == fault.OutputInvalid {
+			paste = "rm " + o.Path
+		}
+		return failed(err, paste)[0]
+	}
+	if !exists {
+		return Result{Status: OK, Seen: "there is none yet: the refresher makes it"}
+	}
+	have := 0
+	for h := range e.hosts() {
+		if doc.Owned(h) {
+			have++
+		}
+	}
+	return Result{Status: OK, Seen: fmt.Sprintf("valid, with %d entries of auths; %d of our %d", len(doc.Hosts()), have, len(e.hosts()))}
+}
+
+func (e *exam) consumer(o Output) Result {
+	dir, err := os.Stat(dirOf(o))
+	if err != nil {
+		return Result{Status: Fail, Seen: err.Error(), Cure: "see the check volume"}
+	}
+	mode, owner, what := o.Mode, os.Geteuid(), "the file, once it is there,"
+	if info, err := os.Stat(o.Path); err == nil {
+		mode, what = info.Mode(), "the file"
+		owner = ownerOf(info)
+	}
+	dirOwner := ownerOf(dir)
+	seen := fmt.Sprintf("%s is uid %d's with mode %04o, its directory uid %d's with mode %04o", what, owner, mode.Perm(), dirOwner, dir.Mode().Perm())
+	uid := e.ConsumerUID
+	const cure = "let others read: the image's default, as the task-private volume is the boundary\nREFRESHER_OUTPUT_MODE=0644"
+	switch {
+	case uid == 0:
+		return Result{Status: OK, Seen: seen + ": uid 0 reads everything"}
+	case reads(dir.Mode(), dirOwner, uid, 1) && reads(mode, owner, uid, 4):
+		if uid < 0 {
+			return Result{Status: OK, Seen: seen + ": every user reads it"}
+		}
+		return Result{Status: OK, Seen: fmt.Sprintf("%s: uid %d reads it", seen, uid)}
+	case uid >= 0 && !reads(dir.Mode(), dirOwner, uid, 1):
+		return Result{Status: Fail, Seen: fmt.Sprintf("%s: uid %d cannot enter the directory", seen, uid), Cure: "let others enter the directory\nchmod o+x " + dirOf(o)}
+	case uid >= 0:
+		return Result{Status: Fail, Seen: fmt.Sprintf("%s: uid %d cannot read it", seen, uid), Cure: cure}
+	}
+	return Result{Status: Warn, Seen: seen + ": consumers that run as another user cannot read it (--consumer-uid says who they are)", Cure: cure}
+}
+
+// reads reports whether a mode gives a bit (4 read, 1 enter) to a user who is in no group of the owner's; uid < 0 is everybody.
+func reads(mode fs.FileMode, owner, uid int, bit fs.FileMode) bool {
+	if uid >= 0 && uid == owner {
+		return mode.Perm()&(bit<<6) != 0
+	}
+	return mode.Perm()&bit != 0
+}
+
+func (e *exam) helpers(o Output) Result {
+	doc, _, err := file(o)
+	if err != nil {
+		return Result{Status: Skip, Seen: "skipped because the file cannot be read (document)"}
+	}
+	store, helpers := doc.CredsStore(), doc.CredHelpers()
+	var hidden, members []string
+	status := Warn
+	for h, optional := range e.hosts() {
+		helper, listed := helpers[h]
+		if helper == "" && (listed || store == "") { // "credHelpers": {"host": ""} is docker's way to say: read the file
+			continue
+		}
+		if helper == "" {
+			helper = store
+		}
+		hidden = append(hidden, fmt.Sprintf("%s by docker-credential-%s", h, helper))
+		members = append(members, fmt.Sprintf("%q: \"\"", h))
+		if !optional {
+			status = Fail
+		}
+	}
+	if len(hidden) == 0 {
+		return Result{Status: OK, Seen: "no credsStore and no credHelpers hide an entry of ours"}
+	}
+	slices.Sort(hidden)
+	slices.Sort(members)
+	return Result{Status: status, Seen: "docker does not read our entries: a helper is asked instead, for " + strings.Join(hidden, ", "),
+		Cure: "remove credsStore or credHelpers from the file, or except our hosts\n\"credHelpers\": {" + strings.Join(members, ", ") + "}"}
+}
+
+func (e *exam) foreignAuths(o Output) Result {
+	doc, _, err := file(o)
+	if err != nil {
+		return Result{Status: Skip, Seen: "skipped because the file cannot be read (document)"}
+	}
+	broken := doc.BrokenAuths()
+	if len(broken) == 0 {
+		return Result{Status: OK, Seen: "every entry of auths can be read by docker"}
+	}
+	var dels, names []string
+	for _, b := range broken {
+		name := bare(b)
+		names = append(names, name)
+		dels = append(dels, fmt.Sprintf("del(.auths[%q])", name))
+	}
+	return Result{Status: Fail, Seen: "docker refuses the whole file, because of the entry for " + strings.Join(names, ", "),
+		Cure: "remove the entry where the volume is writable, and let its program use a DOCKER_CONFIG of its own\n" +
+			"jq '" + strings.Join(dels, " | ") + "' " + o.Path + " > /tmp/c && cat /tmp/c > " + o.Path}
+}
+
+// bare is a key of auths without what may be a password.
+func bare(key string) string {
+	if i := strings.LastIndexByte(key, '@'); i >= 0 {
+		return "..." + key[i:]
+	}
+	return key
+}
+
+func (e *exam) writers(o Output) Result {
+	info, err := os.Stat(o.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Result{Status: OK, Seen: "nobody yet"}
+	}
+	if err != nil {
+		return Result{Status: Fail, Seen: err.Error(), Cure: "see the check volume"}
+	}
+	uid := ownerOf(info)
+	seen := fmt.Sprintf("written by uid %d, %s ago", uid, time.Since(info.ModTime()).Round(time.Second))
+	if us := os.Geteuid(); uid != us {
+		return Result{Status: Warn, Seen: fmt.Sprintf("%s; we are uid %d: another program made the file", seen, us),
+			Cure: "mount the volume read-only in the consumers, or give the other program a DOCKER_CONFIG of its own\n" +
+				`"mountPoints": [{"sourceVolume": "ecr-auth", "containerPath": "` + dirOf(o) + `", "readOnly": true}]`}
+	}
+	return Result{Status: OK, Seen: seen}
+}

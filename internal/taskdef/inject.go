@@ -1,0 +1,222 @@
+package taskdef
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Options say what Inject shall put into a task definition. The zero value keeps what a sidecar that is there already has.
+type Options struct {
+	Image      string   // of the sidecar; empty: that of the sidecar that is there
+	Containers []string // that get the login; none: all others
+	Registries []string // as --registry takes them; none: what is there, else the task's own
+	Path       string   // where the consumers see the volume; empty: where they do, else /run/ecr
+	Port       int      // to listen on; 0: the one that is there, else 9327
+	Essential  *bool    // nil: what is there, else false
+
+	Writable bool // consumers may write to the volume
+	Init     bool // add the init container: the fast start
+
+	TaskRole, ExecutionRole string // ARNs to set; empty: what is there
+}
+
+// Result is a definition with the sidecar in it.
+type Result struct {
+	Document   []byte    // plain JSON, as register-task-definition --cli-input-json takes it
+	Changes    []string  // what was added or changed, in words; none where all was there already
+	Findings   []Finding // what Check has to say: the failures are those that were there before
+	Registries []string  // that the sidecar keeps a login for; "default" is the task's own
+}
+
+// Refusal lists all reasons why a definition stays as it is.
+type Refusal []Reason
+
+// Reason says what is in the way, and what to do about it.
+type Reason struct{ What, Cure string }
+
+func (r Refusal) Error() string {
+	var lines []string
+	for _, one := range r {
+		lines = append(lines, one.What+". "+one.Cure)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Plain turns what describe-task-definition prints into what register-task-definition takes. What is plain stays as it is,
+// to the byte.
+func Plain(doc []byte) ([]byte, error) {
+	f, err := readFields(doc)
+	if err != nil {
+		return nil, fmt.Errorf("task definition: %w", err)
+	}
+	inner, err := readFields(f.get("taskDefinition"))
+	wrapped := err == nil
+	if f.at("taskDefinition") >= 0 && !wrapped {
+		return nil, fmt.Errorf("task definition: taskDefinition: %w", err)
+	}
+	if wrapped {
+		if len(f.items("tags")) > 0 {
+			inner.set("tags", f.get("tags"))
+		}
+		f = inner
+	}
+	if !wrapped && !slices.ContainsFunc(described, func(key string) bool { return f.at(key) >= 0 }) {
+		return doc, nil
+	}
+	f.drop(described...)
+	return encode(f), nil
+}
+
+// Inject adds the sidecar to a task definition, or brings the one that is there up to date. It is idempotent. Whatever is
+// not ours survives by value. The error is a Refusal, or speaks of a document that is no task definition.
+func Inject(doc []byte, o Options) (Result, error) {
+	plain, err := Plain(doc)
+	if err != nil {
+		return Result{}, err
+	}
+	top, err := readFields(plain)
+	if err != nil {
+		return Result{}, fmt.Errorf("task definition: %w", err)
+	}
+	if top.at("ContainerDefinitions") >= 0 {
+		return Result{}, errors.New("task definition: it has ContainerDefinitions with a capital, as CloudFormation writes it; the API's form is asked for: containerDefinitions")
+	}
+	j := &injection{Options: o, top: top}
+	if err := j.read(plain); err != nil {
+		return Result{}, err
+	}
+	j.plan()
+	if len(j.refused) > 0 {
+		return Result{}, j.refused
+	}
+	j.edit()
+	out := encode(j.top)
+	findings, err := j.newFindings(plain, out)
+	if err != nil {
+		return Result{}, err
+	}
+	var b bytes.Buffer
+	if err := json.Indent(&b, out, "", "  "); err != nil {
+		return Result{}, fmt.Errorf("task definition: %w", err)
+	}
+	b.WriteByte('\n')
+	return Result{Document: b.Bytes(), Changes: j.changes, Findings: findings, Registries: j.registries}, nil
+}
+
+// injection is one definition while the sidecar goes in.
+type injection struct {
+	Options
+	top fields     // the document
+	def definition // the same, as the rules read it
+
+	sidecar, once int // places of ours in def.Containers, or -1
+	volume        string
+	port, oldPort int
+	consumers     []int
+
+	refused    Refusal
+	changes    []string
+	registries []string
+}
+
+func (j *injection) refuse(cure, format string, a ...any) {
+	r := Reason{fmt.Sprintf(format, a...), cure}
+	if !slices.Contains(j.refused, r) {
+		j.refused = append(j.refused, r)
+	}
+}
+
+func (j *injection) note(format string, a ...any) {
+	j.changes = append(j.changes, fmt.Sprintf(format, a...))
+}
+
+// read decodes what the rules look at. A wrong type anywhere is refused: nothing sure could be said of the rest.
+func (j *injection) read(plain []byte) error {
+	var raw map[string]any
+	dec := json.NewDecoder(bytes.NewReader(plain))
+	dec.UseNumber()
+	if err := dec.Decode(&raw); err != nil {
+		return fmt.Errorf("task definition: %w", err)
+	}
+	c := &checker{}
+	if !c.conform("", raw, definitionShape) {
+		for _, f := range c.findings {
+			if f.Level == Fail {
+				j.refuse(f.Cure, "%s: %s", f.Where, f.What)
+			}
+		}
+		return j.refused
+	}
+	if err := twice("", plain); err != nil {
+		return fmt.Errorf("task definition: %w", err)
+	}
+	if err := c.read(raw); err != nil {
+		return fmt.Errorf("task definition: %w", err)
+	}
+	j.def = c.definition
+	return nil
+}
+
+// twice looks for a key that an object has twice.
+func twice(at string, doc json.RawMessage) error {
+	switch bytes.TrimSpace(doc)[0] {
+	case '{':
+		f, err := readFields(doc)
+		if err != nil {
+			return fmt.Errorf("%s: %w", at, err)
+		}
+		for _, m := range f {
+			if err := twice(at+"."+m.key, m.value); err != nil {
+				return err
+			}
+		}
+	case '[':
+		var l []json.RawMessage
+		if err := json.Unmarshal(doc, &l); err != nil {
+			return fmt.Errorf("%s: %w", at, err)
+		}
+		for i, item := range l {
+			if err := twice(fmt.Sprintf("%s[%d]", at, i), item); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+var index = regexp.MustCompile(`\[\d+\]`)
+
+// newFindings checks the outcome. A failure that was there before is not ours to judge; a new one means that it would not work.
+func (j *injection) newFindings(before, after []byte) ([]Finding, error) {
+	old, err := Check(before)
+	if err != nil {
+		return nil, err
+	}
+	findings, err := Check(after)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range findings {
+		known := slices.ContainsFunc(old, func(o Finding) bool {
+			return o.What == f.What && index.ReplaceAllString(o.Where, "") == index.ReplaceAllString(f.Where, "")
+		})
+		if f.Level == Fail && (!known || f.Where == ".taskRoleArn") {
+			switch f.Where {
+			case ".taskRoleArn":
+				f.Cure = "Give --task-role=ARN, with what 'refresher policy' prints"
+			case ".executionRoleArn":
+				f.Cure = "Give --execution-role=ARN: see deploy/iam/execution.json"
+			}
+			j.refuse(strings.TrimSuffix(f.Cure, ".")+".", "%s: %s", f.Where, f.What)
+		}
+	}
+	if len(j.refused) > 0 {
+		return nil, j.refused
+	}
+	return findings, nil
+}
