@@ -1,4 +1,4 @@
-# The targets that a newcomer needs: demo and test. Both need Go and nothing else.
+# The targets that a newcomer needs: demo and test. Both need Go, and the network the first time; test needs a C compiler too.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 GO ?= go
@@ -21,7 +21,7 @@ demo: build ## Watch tokens being issued, written, renewed and used, without AWS
 	@$(BIN)/sandbox demo --refresher $(BIN)/refresher $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
 
 .PHONY: test
-test: vet lint unit ## Run everything that needs only Go: vet, linters, all tests with the race detector
+test: vet lint unit ## Run vet, the linters and all tests with the race detector
 
 .PHONY: vet
 vet:
@@ -64,3 +64,11 @@ reproducible: ## Build HEAD twice, in two directories and with nothing cached, a
 e2e: ## Run the image as a task beside real consumers; needs a Docker engine and root. E2E=skip leaves it out
 	$(GO) vet -tags e2e ./e2e
 	E2E=$(E2E) $(GO) test -tags e2e -count=1 -timeout 25m -v ./e2e $(E2E_FLAGS)
+
+.PHONY: aws-verify
+aws-verify: ## On a real AWS account: settle what could not be verified without one; shows what it creates and costs, and asks
+	scripts/aws-verify.sh
+
+.PHONY: fleet
+fleet: ## Simulate 1,000 to 1,000,000 tasks against the quota; writes the tables of docs/scale.md in about a minute
+	$(GO) run ./cmd/fleet docs/scale.md

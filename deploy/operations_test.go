@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -315,7 +316,7 @@ func TestStatusFieldsExist(t *testing.T) {
 	var fields int
 	for _, row := range regexp.MustCompile("(?m)^\\| (`[^|]*) \\|").FindAllStringSubmatch(table, -1) {
 		for _, span := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(row[1], -1) {
-			name := span[1][strings.LastIndexByte(span[1], '.')+1:]
+			name := strings.TrimSuffix(span[1][strings.LastIndexByte(span[1], '.')+1:], "[]")
 			if fields++; !strings.Contains(golden, `"`+name+`":`) {
 				t.Errorf("/status has no field %s", span[1])
 			}
@@ -323,5 +324,16 @@ func TestStatusFieldsExist(t *testing.T) {
 	}
 	if fields < 15 {
 		t.Errorf("only %d fields", fields)
+	}
+}
+
+// The scripts are free of the shell's traps, where shellcheck is installed to say so.
+func TestScriptsPassShellcheck(t *testing.T) {
+	shellcheck, err := exec.LookPath("shellcheck")
+	if err != nil {
+		t.Skip("no shellcheck here")
+	}
+	if out, err := exec.CommandContext(t.Context(), shellcheck, "../scripts/aws-verify.sh").CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }

@@ -35,17 +35,17 @@ func parseDoctor(inv invocation, g grammar, problems []string) (parsed, string, 
 			wrong = append(wrong, fmt.Sprintf("--consumer-uid (REFRESHER_CONSUMER_UID): %q is no number of a user, such as 1000", uid))
 		}
 	}
+	var more []string
+	p.settings, more = g.Doctor.settings(defaultDeadline)
+	p.doctor.problems = append(problems, more...)
 	bare, _, _, err := read(invocation{out: inv.out, err: inv.err}, inv.args)
-	if err != nil {
-		return parsed{}, command, &usageError{[]string{err.Error()}}
+	if err != nil { // a flag that does not exist: told with all the rest
+		return parsed{}, command, &usageError{append(wrong, p.doctor.problems...)}
 	}
 	_, typed := bare.Doctor.settings(defaultDeadline)
 	if wrong = append(wrong, typed...); len(wrong) > 0 {
 		return parsed{}, command, &usageError{wrong}
 	}
-	var more []string
-	p.settings, more = g.Doctor.settings(defaultDeadline)
-	p.doctor.problems = append(problems, more...)
 	return p, command, nil
 }
 

@@ -21,10 +21,12 @@ var walls = map[string][]string{
 	"cmd/refresher": {"internal/doctor", "internal/taskdef", "internal/iam", "internal/health", "internal/metrics", "internal/httpd",
 		"internal/refresh", "internal/token", "internal/writer", "internal/ecs", "internal/registry", "internal/fault", "internal/suggest"},
 	"cmd/sandbox": {"internal/sandbox"},
+	"cmd/fleet":   {"internal/fleet"},
 
 	"internal/doctor":  {"internal/token", "internal/writer", "internal/registry", "internal/fault"},
 	"internal/health":  {"internal/refresh", "internal/fault"},
 	"internal/metrics": {"internal/refresh", "internal/fault"},
+	"internal/fleet":   {"internal/refresh", "internal/fault"},
 	"internal/refresh": {"internal/token", "internal/writer", "internal/registry", "internal/fault", "internal/secret"},
 	"internal/token":   {"internal/registry", "internal/fault", "internal/secret"},
 	"internal/writer":  {"internal/fault", "internal/secret"},
@@ -51,7 +53,7 @@ var foreign = map[string][]string{
 
 // unshipped never reaches the binary that tasks run, by the beginning of the path.
 var unshipped = []string{
-	module + "internal/sandbox", module + "cmd/sandbox", "github.com/google/go-containerregistry", "github.com/docker/cli",
+	module + "internal/sandbox", module + "cmd/sandbox", module + "internal/fleet", "github.com/google/go-containerregistry", "github.com/docker/cli",
 	"testing", "net/http/httptest", "net/http/pprof", "github.com/google/go-cmp", "github.com/rogpeppe/go-internal",
 	"github.com/prometheus/client_golang/prometheus/testutil",
 }

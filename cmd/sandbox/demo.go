@@ -59,7 +59,7 @@ func (c *demoCmd) Run(ctx context.Context, std streams) error {
 	if err := errors.Join(failed, child.stop()); err != nil {
 		return err
 	}
-	d.say("refresher", "stopped on SIGTERM with exit status 0; the file stays until the demo removes it")
+	d.say("refresher", "stopped on SIGTERM with exit status 0")
 	if c.Seconds > 0 && (d.renewals == 0 || d.pushes < 2) {
 		return fmt.Errorf("demo: %d renewals and %d pushes in %d s; at least 1 and 2 were expected", d.renewals, d.pushes, c.Seconds)
 	}
@@ -234,7 +234,7 @@ func (d *demo) tryFirst(ctx context.Context) error {
 		return ignoreEnd(ctx, err)
 	}
 	defer res.Body.Close()
-	d.say("consumer", "tried the first token, kept from before its end: the registry answers %s", res.Status)
+	d.say("consumer", "tried the first token, which has expired: the registry answers %s, and that is why it was renewed", res.Status)
 	return nil
 }
 

@@ -155,8 +155,9 @@ func welcome(s *sandbox.Sandbox, c *serveCmd) string {
   %s   the same over TLS, certificates by SNI
   %s/control/   how to make it misbehave
 
-Run refresher with this environment:
+Run refresher in another terminal, with this environment (which spoils that terminal for everything else):
 
+  unset AWS_PROFILE AWS_REGION AWS_DEFAULT_REGION AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_CA_BUNDLE
 `, c.Account, c.Region, s.URL(), "https://"+s.TLSAddr(), s.URL())
 	for _, kv := range s.Environ() {
 		text += "  export " + kv + "\n"
@@ -167,5 +168,13 @@ Run refresher with this environment:
 			text += fmt.Sprintf(", %d times", f.Count)
 		}
 	}
-	return text + "\nStop with Ctrl-C. Requests:\n"
+	return text + `
+  mkdir -p /tmp/ecr && bin/refresher run --output /tmp/ecr/config.json --log-format console
+
+and make it misbehave with, for example
+
+  curl -X PUT ` + s.URL() + `/control/faults -d '[{"service": "ecr", "kind": "throttled"}]'
+
+Stop with Ctrl-C. Requests:
+`
 }

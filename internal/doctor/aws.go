@@ -27,7 +27,7 @@ type agentAnswer struct {
 
 const (
 	agentMost = 2 * time.Second // as long as the refresher waits for it
-	agentSlow = 500 * time.Millisecond
+	agentSlow = time.Second
 )
 
 func (e *exam) endpoint(ctx context.Context) []Result {

@@ -30,6 +30,7 @@ func page(s Status) string {
 	writeTodo(&b, troubles(s))
 	writeRegistries(&b, s)
 	writeOutputs(&b, s)
+	writeChecks(&b, s.Checks)
 	writeReasons(&b, s.Reasons)
 	writeFacts(&b, s)
 	b.WriteString("</body></html>\n")
@@ -187,7 +188,7 @@ func troubles(s Status) []trouble {
 			}
 			message := fmt.Sprintf("%s: %s", o.Path, h.how)
 			for _, name := range h.names {
-				add(warn, "hidden", message, "remove it from the file, or add \"credHelpers\": {"+members+"} for docker", name)
+				add(warn, "hidden", message, "remove it from the file, or set \"credHelpers\": {"+members+"} for docker", name)
 			}
 		}
 	}
@@ -222,6 +223,7 @@ const (
 	mostWhere    = 8
 	mostReasons  = 10
 	mostHosts    = 4
+	mostChecks   = 12
 )
 
 func writeTodo(b *strings.Builder, all []trouble) {
@@ -447,6 +449,56 @@ func outputState(s Status, o OutputStatus) (how tone, state string) {
 		return warn, fmt.Sprintf("hidden from docker for %d of %d registries", len(o.Shadowed), len(s.Registries))
 	}
 	return good, "in place"
+}
+
+// writeChecks tells what the doctor found: what is not well with its cure, what is well by its name.
+func writeChecks(b *strings.Builder, checks []Check) {
+	if len(checks) == 0 {
+		return
+	}
+	var ill []Check
+	var well, skipped []string
+	for _, c := range checks {
+		switch {
+		case c.Status == "ok" && !slices.Contains(well, c.ID):
+			well = append(well, c.ID)
+		case c.Status == "ok":
+		case c.Status == "skip" && !slices.Contains(skipped, c.ID):
+			skipped = append(skipped, c.ID)
+		case c.Status == "skip":
+		default:
+			ill = append(ill, c)
+		}
+	}
+	b.WriteString("<h2>Checks <small>as in refresher doctor; no part of health</small></h2>\n<ul class=\"rows checks\">\n")
+	for _, c := range ill[:min(len(ill), mostChecks)] {
+		how := warn
+		if c.Status == "fail" {
+			how = bad
+		}
+		fmt.Fprintf(b, `<li class="%s"><div><p class="name"><span class="mark">%s</span>%s <span class="said">%s</span></p>`, how, how.mark(), esc(c.ID), esc(c.Status))
+		if c.Of != "" {
+			small(b, esc(c.Of))
+		}
+		fmt.Fprintf(b, `</div><div><p>%s</p>`, esc(c.Seen))
+		if c.Cure != "" {
+			fmt.Fprintf(b, `<p class="cure">%s</p>`, esc(c.Cure))
+		}
+		b.WriteString("</div></li>\n")
+	}
+	if n := len(ill) - mostChecks; n > 0 {
+		fmt.Fprintf(b, "<li><p>%s</p></li>\n", strings.TrimSpace(more(n, `, in <a href="/status">/status</a>`)))
+	}
+	line := func(how tone, what string, ids []string) {
+		if len(ids) > 0 {
+			fmt.Fprintf(b, "<li class=\"%s\"><div><p><span class=\"mark\">%s</span>%s</p></div><div>", how, how.mark(), what)
+			small(b, esc(strings.Join(ids, ", ")))
+			b.WriteString("</div></li>\n")
+		}
+	}
+	line(good, "well", well)
+	line(idle, "not looked at", skipped)
+	b.WriteString("</ul>\n")
 }
 
 // writeReasons repeats the words of /readyz, which are those of the health check: who searches for them shall find them here.

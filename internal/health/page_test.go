@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -35,7 +36,7 @@ var pageStates = []struct {
 			"<small>3 good</small>", `<i style="width:91.7%"></i><b style="left:50.0%"></b>`, "11 h 00 min left", "until 2026-07-01 23:00:00 UTC", "renewal in 5 h 00 min",
 			"the registry accepts it", "last renewed 1 h 00 min ago", "also as " + aliasHost, "as arn:aws:iam::444455556666:role/pull", `<span class="tag">optional</span>`,
 			`<p class="said">in place</p>`, "-rw-r--r--", "<dd>1.2.3</dd>", "<dd>arn:aws:ecs:us-west-2:111122223333:task/c/0123</dd>", "<dd>1 h 00 min</dd>", "2 s ahead of AWS", "2026-07-01 12:00:00 UTC",
-		}, []string{"What to do", "What /readyz says", "✕", "▲"},
+		}, []string{"What to do", "What /readyz says", "✕", "▲", "Checks"},
 	},
 	{
 		"failing", func(v *refresh.View) {
@@ -114,6 +115,11 @@ var pageStates = []struct {
 		"about to expire", func(v *refresh.View) { lifeOf(v, 0, 30*time.Second) },
 		[]string{"about to expire: 30 s left"}, nil,
 	},
+	{"checks", func(*refresh.View) {}, []string{
+		"✓ Logged in", "<h2>Checks", `<span class="mark">▲</span>space <span class="said">warn</span></p><p class="soft">` + primary + "</p>", "<p>5 MiB free</p>",
+		`<p class="cure">mount the volume read-only there:` + "\n{&#34;", `well</p></div><div><p class="soft">role_hidden, volume</p>`, `not looked at</p></div><div><p class="soft">document</p>`,
+		`<span class="mark">✕</span>owner <span class="said">fail</span>`,
+	}, []string{"What to do"}},
 	{"one registry", func(v *refresh.View) {
 		v.Registries, v.Scopes, v.Outputs, v.OnDisk = v.Registries[:1], v.Scopes[:1], v.Outputs[:1], v.OnDisk[:1]
 	}, []string{"✓ Logged in"}, []string{"1 good", "health speaks of"}},
@@ -131,6 +137,18 @@ var pageStates = []struct {
 		v.Scopes[1].Failures, v.Scopes[1].Err = 1000, &fault.Error{Class: fault.AssumeRole, Op: "assume arn:aws:iam::444455556666:role/" + strings.Repeat("path/", 12) + "pull",
 			Err: errors.New("AccessDenied: " + strings.Repeat("User: arn:aws:sts::111122223333:assumed-role/task/0123456789abcdef is not authorized; ", 4)), Cure: strings.Repeat("allow sts:AssumeRole on arn:aws:iam::444455556666:role/pull, ", 4)}
 	}, []string{"1000 times in a row"}, nil},
+}
+
+// pageChecks are what the doctor finds in some of the states.
+var pageChecks = map[string][]Check{
+	"checks": {
+		{ID: "role_hidden", Status: "ok", Seen: "no variable takes its place"},
+		{ID: "volume", Of: primary, Status: "ok", Seen: "a directory"},
+		{ID: "volume", Of: second, Status: "ok", Seen: "a directory"},
+		{ID: "space", Of: primary, Status: "warn", Seen: "5 MiB free", Cure: "free space on the volume"},
+		{ID: "owner", Of: second, Status: "fail", Seen: "uid 0, mode 0777: everybody writes there", Cure: "mount the volume read-only there:\n" + `{"sourceVolume": "ecr-auth", "containerPath": "/run/ecr", "readOnly": true}`},
+		{ID: "document", Of: second, Status: "skip", Seen: "there is none"},
+	},
 }
 
 // many is a view of 200 registries in 100 scopes, every tenth of them failing for the same reason, half of these without a
@@ -186,7 +204,9 @@ func TestPage(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { // the uptime is measured
 				v := goodView(t)
 				test.break1(&v)
-				w := ask(routes(fixed{v}), "GET", "/")
+				mux := http.NewServeMux()
+				Routes(mux, fixed{v}, About{Version: "1.2.3", Task: "arn:aws:ecs:us-west-2:111122223333:task/c/0123", Checks: func() []Check { return pageChecks[test.name] }})
+				w := ask(mux, "GET", "/")
 				got := w.Body.String()
 				if *pages != "" {
 					if err := os.WriteFile(filepath.Join(*pages, strings.ReplaceAll(test.name, " ", "-")+".html"), []byte(got), 0o644); err != nil {
@@ -323,7 +343,7 @@ func TestPageStaysSmall(t *testing.T) {
 	v := goodView(t)
 	many(&v)
 	v.OnDisk[0].View = writer.View{} // a reason and a failure for every one of them
-	if p := page(StatusOf(v, About{})); len(p) > 200<<10 {
+	if p := page(StatusOf(v, About{})); len(p) > 100<<10 {
 		t.Errorf("%d KB", len(p)>>10)
 	}
 }

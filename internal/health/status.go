@@ -126,7 +126,7 @@ func registryStatus(v refresh.View, i int) RegistryStatus {
 
 func outputStatus(v refresh.View, o int) OutputStatus {
 	out, disk := v.Outputs[o], v.OnDisk[o]
-	s := OutputStatus{Path: out.Name, Primary: o == 0, Exists: disk.Exists, Contested: out.Contested, Repairs: out.Repairs, Error: problem(out.Err)}
+	s := OutputStatus{Path: out.Name, Primary: o == 0, Exists: disk.Exists || refresh.Class(disk.Err) == fault.OutputInvalid, Contested: out.Contested, Repairs: out.Repairs, Error: problem(out.Err)}
 	if disk.Exists {
 		s.Mode = disk.Mode.String()
 	}

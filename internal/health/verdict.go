@@ -37,8 +37,8 @@ func Live(v refresh.View) Verdict {
 }
 
 // Healthy says, for ECS, whether a consumer can do its work: the loop turns, and every registry that is not optional has a
-// valid token in the primary output, on disk. Other outputs, contests and helpers that hide the entry never fail it: ECS would
-// replace the task, and the new one would find the same.
+// valid token in the primary output, on disk. Other outputs never fail it, nor a helper that hides the entry, nor a contest as
+// such; an entry that is missing while it is contested does, as consumers fail then.
 func Healthy(v refresh.View) Verdict {
 	return verdict(append(Live(v).Reasons, unusable(v, 0)...))
 }
@@ -61,7 +61,7 @@ func Ready(v refresh.View) Verdict {
 			if e := v.Entry(o, i); !e.Valid {
 				reasons = append(reasons, because(v, o, i, e))
 			} else if hidden := v.Shadowed(o, i); hidden != "" {
-				reasons = append(reasons, fmt.Sprintf("%s: %s is hidden: %s; remove it from the file, or add \"credHelpers\": {%s} for docker", out.Name, r.Spec.Name, hidden, noHelpers(r.Spec.Hosts())))
+				reasons = append(reasons, fmt.Sprintf("%s: %s is hidden: %s; remove it from the file, or set \"credHelpers\": {%s} for docker", out.Name, r.Spec.Name, hidden, noHelpers(r.Spec.Hosts())))
 			}
 		}
 	}

@@ -100,8 +100,9 @@ type Loop struct {
 	steps      stepDetector
 	begun      time.Time
 	started    time.Duration
-	looked     time.Duration // when the files were looked at last, for the slow look
-	dirty      bool          // the snapshot is out of date
+	looked     time.Duration             // when the files were looked at last, for the slow look
+	dirty      bool                      // the snapshot is out of date
+	doubted    []map[string]writer.Grant // what the files held at the start, until AWS tells the time by which to judge it
 
 	fetching              int
 	published, flushed    int // publications: counted up by new tokens, taken over by writes

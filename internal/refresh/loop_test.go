@@ -157,6 +157,10 @@ func TestEveryClassOfFailure(t *testing.T) {
 				if class.Permanent() {
 					lo, hi = 30*time.Second, min(30*time.Second<<min(n-2, 20), 5*time.Minute)
 				}
+				if class == fault.Throttled {
+					hi = min(time.Duration(5+20*(n-2))*time.Second, 5*time.Minute)
+					lo = hi / 4
+				}
 				if urgent := at[n-1] > fullLife*19/20+time.Second; urgent && class != fault.Throttled {
 					lo, hi = min(lo, 20*time.Second), min(hi, 20*time.Second)
 				}

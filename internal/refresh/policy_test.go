@@ -98,8 +98,17 @@ func TestBackoff(t *testing.T) {
 		{"transient, the greatest count", held(fault.ServerError, math.MaxInt, 0.5), s, 5 * m},
 		{"no count", held(fault.Network, 0, 0.5), s, s},
 		{"a count below none", held(fault.Network, math.MinInt+1, 0.5), s, s},
-		{"throttled, first", held(fault.Throttled, 1, 0.5), s, s},
-		{"throttled, tenth", held(fault.Throttled, 10, 0.5), s, 5 * m},
+
+		{"throttled, first: perhaps the only one", held(fault.Throttled, 1, 0.5), 1250 * time.Millisecond, 5 * s},
+		{"throttled, second", held(fault.Throttled, 2, 0.5), 6250 * time.Millisecond, 25 * s},
+		{"throttled, third", held(fault.Throttled, 3, 0.5), 11250 * time.Millisecond, 45 * s},
+		{"throttled, fifteenth", held(fault.Throttled, 15, 0.5), 71250 * time.Millisecond, 285 * s},
+		{"throttled, sixteenth", held(fault.Throttled, 16, 0.5), 75 * s, 5 * m},
+		{"throttled, the greatest count", held(fault.Throttled, math.MaxInt, 0.5), 75 * s, 5 * m},
+		{"throttled, no count", held(fault.Throttled, 0, 0.5), 1250 * time.Millisecond, 5 * s},
+		{"throttled, a count below none", held(fault.Throttled, math.MinInt+1, 0.5), 1250 * time.Millisecond, 5 * s},
+		{"throttled, nothing held", Failure{Class: fault.Throttled, Count: 2}, 6250 * time.Millisecond, 25 * s},
+
 		{"skewed clock: at once, as the SDK has learnt the time", held(fault.ClockSkew, 1, 0.5), s, s},
 		{"no class", Failure{Count: 2}, s, 2 * s},
 
@@ -118,7 +127,7 @@ func TestBackoff(t *testing.T) {
 		{"expired", held(fault.Network, 20, 0), s, 20 * s},
 		{"long expired", held(fault.Network, 20, -100), s, 20 * s},
 		{"urgent and permanent", held(fault.AccessDenied, 20, 0.01), 20 * s, 20 * s},
-		{"urgent and throttled: slowly all the same", held(fault.Throttled, 20, 0.01), s, 5 * m},
+		{"urgent and throttled: slowly all the same", held(fault.Throttled, 20, 0.01), 75 * s, 5 * m},
 		{"nothing held is not urgent", Failure{Class: fault.Network, Count: 20}, s, 5 * m},
 
 		{"agent starting", Failure{Class: fault.CredentialsUnavailable, Count: 20}, s, 2 * s},

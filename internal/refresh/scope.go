@@ -79,6 +79,10 @@ func (l *Loop) fetched(s *scope, t token.Token, err error, took, at time.Duratio
 		return
 	}
 	l.succeeded(s, t)
+	for _, recalled := range l.doubted { // a scope that failed meanwhile may have a good token in a file
+		l.adopt(recalled)
+	}
+	l.doubted = nil
 }
 
 // agree lets an answer tell the time, and returns its token dated by the clock that all tokens are judged by. A custom endpoint,
@@ -150,13 +154,33 @@ func (l *Loop) failed(s *scope, err error) {
 
 // hold makes a token the one in hand and has it written.
 func (l *Loop) hold(s *scope, g *writer.Grant) {
-	now := l.now()
-	known := slices.DeleteFunc(slices.Clone(s.state.Known), func(k Known) bool { return k.Sum == g.Sum || !now.Before(k.Expires) })
-	known = append(known, Known{g.Sum, g.Issued, g.Expires})
-	s.state.Known = known[max(0, len(known)-maxKnown):]
 	s.grant, s.state.Issued, s.state.Expires = g, g.Issued, g.Expires
 	l.publish()
 	s.publication = l.published
+	l.know(s, g, l.published)
+}
+
+// know makes a token one that is recognised in a file, where it stands from a publication on; 0: already. Of too many, those are
+// forgotten first that stand in no file, or are soon to be replaced there.
+func (l *Loop) know(s *scope, g *writer.Grant, publication int) {
+	now := l.now()
+	known := slices.DeleteFunc(slices.Clone(s.state.Known), func(k Known) bool { return k.Sum == g.Sum || !now.Before(k.Expires) })
+	known = append(known, Known{g.Sum, g.Issued, g.Expires, publication})
+	for len(known) > maxKnown {
+		i := slices.IndexFunc(known[:maxKnown], func(k Known) bool { return !l.stands(k, known) })
+		known = slices.Delete(known, max(i, 0), max(i, 0)+1)
+	}
+	s.state.Known = known
+	l.dirty = true
+}
+
+// stands reports whether a token is the last that was written to some output.
+func (l *Loop) stands(k Known, known []Known) bool {
+	return slices.ContainsFunc(l.outputs, func(o *output) bool {
+		return k.publication <= o.written && !slices.ContainsFunc(known, func(n Known) bool {
+			return k.publication < n.publication && n.publication <= o.written
+		})
+	})
 }
 
 // maxKnown bounds the tokens that are recognised in a file: one that could not be written for days, beside newer ones.
@@ -211,6 +235,7 @@ func (l *Loop) recall(ctx context.Context) {
 		select {
 		case recalled := <-found:
 			l.adopt(recalled)
+			l.doubted = append(l.doubted, recalled)
 		case <-late.C:
 			return
 		case <-ctx.Done():
@@ -232,11 +257,15 @@ func (l *Loop) adopt(recalled map[string]writer.Grant) {
 				continue
 			}
 			if s.grant != nil && !g.Expires.After(s.grant.Expires) {
+				l.know(s, &g, 0) // in another file, which may stay as it is
 				continue
 			}
 			l.hold(s, &g)
+			l.know(s, &g, 0)
 			s.state.Adopted = true
-			l.schedule(s, l.cfg.Policy.Due(g.Issued, g.Expires, l.cfg.Rand()).Sub(now))
+			if !s.asked {
+				l.schedule(s, l.cfg.Policy.Due(g.Issued, g.Expires, l.cfg.Rand()).Sub(now))
+			}
 			news = true
 		}
 		if news {

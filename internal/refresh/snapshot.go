@@ -38,6 +38,8 @@ type ScopeState struct {
 type Known struct {
 	Sum             writer.Sum
 	Issued, Expires time.Time
+
+	publication int // from which on it stands in the files
 }
 
 // RegistryState is what is known of one configured registry.

@@ -27,8 +27,8 @@ func viewOf(disk OnDisk, now time.Time, known ...Known) View {
 }
 
 func TestEntry(t *testing.T) {
-	older := Known{writer.Sum{1}, noon.Add(-6 * time.Hour), noon.Add(6 * time.Hour)}
-	newer := Known{writer.Sum{2}, noon, noon.Add(fullLife)}
+	older := Known{Sum: writer.Sum{1}, Issued: noon.Add(-6 * time.Hour), Expires: noon.Add(6 * time.Hour)}
+	newer := Known{Sum: writer.Sum{2}, Issued: noon, Expires: noon.Add(fullLife)}
 	holds := func(host, alias byte) OnDisk {
 		sums := map[string]writer.Sum{}
 		if host != 0 {

@@ -68,8 +68,8 @@ func (s source) Token(ctx context.Context, sc token.Scope) (token.Token, error) 
 	if kind == "slow" {
 		takes += time.Duration(st.rng.Int64N(int64(st.trouble.slow)))
 	}
-	if skew := w.wall().Sub(w.trueNow()); kind == "" && skew.Abs() > 5*time.Minute && !p.skewTold {
-		kind, p.skewTold = string(fault.ClockSkew), true // the SDK learns the difference from the refusal
+	if skew := w.wall().Sub(w.trueNow()); kind == "" && skew.Abs() > 5*time.Minute && !p.calls[st.n].skewTold {
+		kind, p.calls[st.n].skewTold = string(fault.ClockSkew), true // the SDK learns the difference from the refusal
 	}
 	transit := time.Duration(st.rng.Int64N(int64(min(takes, 800*time.Millisecond)))) // how old the answer is when it arrives
 	if kind == "hang" {
@@ -155,20 +155,21 @@ func (s source) Accepts(ctx context.Context, host string, auth secret.Secret) er
 
 // calls is an account of one scope's calls by one process, kept beside a second reading of the policy in DESIGN.md.
 type calls struct {
-	asked   bool
-	last    time.Duration // the start of the last call, on the elapsed clock
-	end     time.Duration // and its end
-	lo, hi  time.Duration // the next call is due so long after the end; hi 0: unknown
-	sure    bool          // lo and hi are exact
-	free    bool          // somebody asked for a call out of turn
-	paused  int           // world.pauses at the end of the last call
-	failed  int
-	class   fault.Class
-	gap     float64 // seconds that were waited less than the mean, in sum
-	spread  float64 // the variance of that
-	samples int
-	hour    []time.Duration // starts within an hour
-	extra   int             // out of turn, since the process started
+	asked    bool
+	skewTold bool          // AWS has refused a call because of the date: the SDK knows the difference
+	last     time.Duration // the start of the last call, on the elapsed clock
+	end      time.Duration // and its end
+	lo, hi   time.Duration // the next call is due so long after the end; hi 0: unknown
+	sure     bool          // lo and hi are exact
+	free     bool          // somebody asked for a call out of turn
+	paused   int           // world.pauses at the end of the last call
+	failed   int
+	class    fault.Class
+	gap      float64 // seconds that were waited less than the mean, in sum
+	spread   float64 // the variance of that
+	samples  int
+	hour     []time.Duration // starts within an hour
+	extra    int             // out of turn, since the process started
 }
 
 // trigger says that the next call may come out of turn.
@@ -231,7 +232,10 @@ func (c *calls) failure(w *world, p *process, st *site, class fault.Class) {
 		for range min(c.failed-1, 12) {
 			hi = min(2*hi, 5*time.Minute)
 		}
-		if held && urgent && class != fault.Throttled {
+		if class == fault.Throttled { // its waits are make fleet's to judge
+			return time.Second, 5 * time.Minute
+		}
+		if held && urgent {
 			hi = min(hi, 20*time.Second)
 		}
 		if class == fault.CredentialsUnavailable && w.elapsed()-p.born < time.Minute {
@@ -240,7 +244,7 @@ func (c *calls) failure(w *world, p *process, st *site, class fault.Class) {
 		return min(lo, hi), hi
 	}
 	c.lo, c.hi = limits(left < 0.05)
-	c.sure = known
+	c.sure = known && class != fault.Throttled
 	if !known {
 		lo, hi := limits(left >= 0.05)
 		c.lo, c.hi = min(c.lo, lo), max(c.hi, hi)

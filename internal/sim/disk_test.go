@@ -232,10 +232,17 @@ func (v *volume) inherit(n *node, was *document) {
 	if was == nil {
 		return
 	}
-	for host := range was.origin {
-		if d.auths[host] == was.auths[host] {
+	for host, ours := range was.origin {
+		if ours && d.auths[host] == was.auths[host] {
 			d.origin[host] = true
 		}
+	}
+}
+
+// disown forgets which entries are ours, where no process can know it any more.
+func (v *volume) disown() {
+	if d := v.parsed(v.names[config]); d != nil {
+		clear(d.origin)
 	}
 }
 
@@ -260,6 +267,7 @@ type handle struct {
 	read       *node
 	readAt     int    // the version that was read; 0 for none
 	readDoc    string // what was foreign in it
+	readAuths  map[string]string
 	readBad    bool
 	lookedAt   int // the version at the last lstat; 0 for none
 	looked     bool
@@ -382,10 +390,10 @@ func (h *handle) Read(name string) ([]byte, fs.FileInfo, error) {
 	defer v.w.mu.Unlock()
 	n := v.names[name]
 	if name == config {
-		h.read, h.readAt, h.readDoc, h.readBad = n, 0, "", false
+		h.read, h.readAt, h.readDoc, h.readAuths, h.readBad = n, 0, "", nil, false
 		if n != nil {
 			d := v.parsed(n)
-			h.readAt, h.readDoc, h.readBad = n.version, d.rest, !d.ok
+			h.readAt, h.readDoc, h.readAuths, h.readBad = n.version, d.rest, d.auths, !d.ok
 		}
 	}
 	if n == nil {
@@ -484,7 +492,16 @@ func (h *handle) Sync(string) error {
 	return nil
 }
 
-func (h *handle) Stat() (fs.FileInfo, error) { return fileInfo{mode: fs.ModeDir | 0o755}, nil }
+// close counts a descriptor back. The kernel has closed those of the dead.
+func (v *volume) close(p *process) {
+	if !p.dead {
+		v.open[p]--
+	}
+}
+
+func (h *handle) Stat() (fs.FileInfo, error) {
+	return fileInfo{mode: fs.ModeDir | 0o755, sys: &syscall.Stat_t{}}, nil
+}
 
 func (h *handle) Close() error {
 	h.v.w.mu.Lock()
@@ -493,7 +510,7 @@ func (h *handle) Close() error {
 		h.v.w.breach("a directory is closed twice")
 	}
 	h.closed = true
-	h.v.open[h.p]--
+	h.v.close(h.p)
 	return nil
 }
 
@@ -576,7 +593,7 @@ func (f *tempFile) Close() error {
 		f.h.v.w.breach("a temporary file is closed twice")
 	}
 	f.closed = true
-	f.h.v.open[f.h.p]--
+	f.h.v.close(f.h.p)
 	f.h.looked, f.h.tempClosed = false, true
 	return err
 }
@@ -635,7 +652,7 @@ func (w *world) published(h *handle, old, n *node) {
 	if w.failed() {
 		return
 	}
-	now := w.trueNow()
+	now := h.p.synced[v.n] // when the write began: a disk may hang for hours in the middle of it
 	for host, auth := range doc.auths {
 		var before string
 		if oldDoc != nil {
@@ -645,6 +662,9 @@ func (w *world) published(h *handle, old, n *node) {
 			doc.origin[host] = oldDoc.origin[host] || doc.origin[host]
 			continue
 		}
+		if h.readAuths[host] == auth {
+			continue // carried over, and a race is lost
+		}
 		doc.origin[host] = true
 		t := w.issued[auth]
 		switch prior := w.issued[before]; {
@@ -652,7 +672,7 @@ func (w *world) published(h *handle, old, n *node) {
 			w.breach("output %d: %s gets a token that AWS never issued", v.n, host)
 		case t.site != w.siteOf[host]:
 			w.breach("output %d: %s gets a token of another scope", v.n, host)
-		case prior != nil && oldDoc.origin[host] && t.serial < prior.serial && at == h.readAt:
+		case prior != nil && oldDoc.origin[host] && t.serial < prior.serial && at == h.readAt && !h.p.unread[v.n] && !v.noState && h.p.sure(w):
 			w.breach("output %d: %s has token %d and gets the older %d", v.n, host, prior.serial, t.serial)
 		case t.serial < h.p.wrote[v.n][host]:
 			w.breach("output %d: %s gets token %d, after %d was written", v.n, host, t.serial, h.p.wrote[v.n][host])

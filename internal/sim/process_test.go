@@ -34,9 +34,9 @@ type process struct {
 	calls    []*calls
 	answered []answered // by site
 	anchored time.Duration
-	pausedAt int // world.pauses when it was anchored last
-	skewTold bool
+	pausedAt int              // world.pauses when it was anchored last
 	wrote    []map[string]int // by output and host: the token that this process put there
+	unread   []bool           // by output: the disk kept the process from what an earlier one left
 	met      [][]error        // by output: what the write under way met
 	synced   []time.Time      // by output: when the write under way began, true time
 	outErr   []time.Duration  // by output: when a write failed last
@@ -46,7 +46,8 @@ type process struct {
 	failedW, toldW    map[fault.Class]int // writes
 	unsaid            []fault.Class       // by site: a class that a log line is due for
 	streak            []fault.Class
-	good, lapses      []int // by site
+	asked             []bool // by site: SIGHUP wants to hear how it went
+	good, lapses      []int  // by site
 	unsaidW, streakW  []fault.Class
 	recovered, unrecW []bool
 }
@@ -61,9 +62,9 @@ func (w *world) start() {
 	p := &process{
 		w: w, n: w.processes, born: w.elapsed(), at: w.mono(), gone: make(chan struct{}), finished: make(chan error, 1), anchored: -1,
 		answered: make([]answered, len(w.sites)), outErr: make([]time.Duration, len(w.volumes)),
-		met: make([][]error, len(w.volumes)), synced: make([]time.Time, len(w.volumes)), repairs: make([][]time.Duration, len(w.volumes)),
+		met: make([][]error, len(w.volumes)), unread: make([]bool, len(w.volumes)), synced: make([]time.Time, len(w.volumes)), repairs: make([][]time.Duration, len(w.volumes)),
 		dealt: map[fault.Class]int{}, told: map[fault.Class]int{}, failedW: map[fault.Class]int{}, toldW: map[fault.Class]int{},
-		unsaid: make([]fault.Class, len(w.sites)), streak: make([]fault.Class, len(w.sites)), good: make([]int, len(w.sites)), lapses: make([]int, len(w.sites)),
+		unsaid: make([]fault.Class, len(w.sites)), streak: make([]fault.Class, len(w.sites)), asked: make([]bool, len(w.sites)), good: make([]int, len(w.sites)), lapses: make([]int, len(w.sites)),
 		unsaidW: make([]fault.Class, len(w.volumes)), streakW: make([]fault.Class, len(w.volumes)),
 		recovered: make([]bool, len(w.sites)), unrecW: make([]bool, len(w.volumes)),
 	}
@@ -320,11 +321,14 @@ type guarded struct {
 }
 
 func (g *guarded) Sync(want []writer.Want) (writer.Result, error) {
-	g.write <- struct{}{}
-	defer func() { <-g.write }()
 	w, p := g.p.w, g.p
 	w.mu.Lock()
-	p.met[g.n], p.synced[g.n] = nil, w.trueNow()
+	p.synced[g.n] = w.trueNow()
+	w.mu.Unlock()
+	g.write <- struct{}{}
+	defer func() { <-g.write }()
+	w.mu.Lock()
+	p.met[g.n] = nil
 	w.mu.Unlock()
 	r, err := g.file.Sync(want)
 	w.mu.Lock()
@@ -378,7 +382,21 @@ func (g *guarded) Look() (writer.View, error) {
 func (g *guarded) Recall() map[string]writer.Grant {
 	g.write <- struct{}{}
 	defer func() { <-g.write }()
-	return g.file.Recall()
+	w, p, v := g.p.w, g.p, g.p.w.volumes[g.n]
+	w.mu.Lock()
+	began := w.mono()
+	p.unread[g.n] = true
+	if v.noState || v.fault.reads {
+		v.disown()
+	}
+	w.mu.Unlock()
+	found := g.file.Recall()
+	w.mu.Lock()
+	if p.unread[g.n] = v.blind >= began; p.unread[g.n] {
+		v.disown()
+	}
+	w.mu.Unlock()
+	return found
 }
 
 // tongue is the log: it hears which failures are told.
@@ -432,20 +450,21 @@ func (t tongue) Write(e zapcore.Entry, fields []zapcore.Field) error {
 		switch {
 		case class != string(p.streak[site]):
 			w.breach("site %d failed with %q, the log says %q", site, p.streak[site], class)
-		case p.unsaid[site] != "" || powerOfTen(failures):
+		case p.unsaid[site] != "" || refresh.PowerOfTen(int(failures)):
+		case p.asked[site]: // by SIGHUP, which is answered
 		case e.Level >= zapcore.ErrorLevel && p.lapses[site] < p.good[site]+1: // a token that has expired without a successor is told of once
 			p.lapses[site]++
 		default:
 			w.breach("site %d: failure %d of class %q is told again", site, failures, class)
 		}
-		p.unsaid[site] = ""
+		p.unsaid[site], p.asked[site] = "", false
 	case "renewal works again":
 		if !p.recovered[site] {
 			w.breach("site %d works again, and had not failed", site)
 		}
 		p.recovered[site] = false
 	case "output not written":
-		if p.unsaidW[out] == "" && !powerOfTen(failures) || class != string(p.streakW[out]) {
+		if p.unsaidW[out] == "" && !refresh.PowerOfTen(int(failures)) || class != string(p.streakW[out]) {
 			w.breach("output %d: failure %d of class %q is told again, or is %q", out, failures, class, p.streakW[out])
 		}
 		p.unsaidW[out] = ""
@@ -453,11 +472,4 @@ func (t tongue) Write(e zapcore.Entry, fields []zapcore.Field) error {
 		p.unrecW[out] = false
 	}
 	return nil
-}
-
-func powerOfTen(n int64) bool {
-	for n >= 10 && n%10 == 0 {
-		n /= 10
-	}
-	return n == 1
 }

@@ -8,10 +8,8 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io/fs"
-	"maps"
 	"math"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -208,14 +206,17 @@ type world struct {
 	breaches []string
 	stats    tally
 
-	rng   *rand.Rand // the driver's own
-	queue queue
-	order int
+	rng *rand.Rand // the driver's own
+
+	planning sync.Mutex
+	planned  chan struct{}
+	queue    queue
+	order    int
 }
 
 func newWorld(cfg settings, pl plant) *world {
 	w := &world{cfg: cfg, plant: pl, epoch: time.Now(), byScope: map[token.Scope]*site{}, siteOf: map[string]*site{}, number: map[string]int{}, ours: map[string]bool{},
-		issued: map[string]*issue{}, sums: map[writer.Sum]*issue{}, died: make(chan *process, 1)}
+		issued: map[string]*issue{}, sums: map[writer.Sum]*issue{}, died: make(chan *process, 1), planned: make(chan struct{}, 1)}
 	w.rng = w.stream(2)
 	for i, s := range cfg.specs {
 		key := token.ScopeOf(s)
@@ -335,8 +336,27 @@ func (q *queue) Pop() any {
 
 // in makes an appointment. What is done runs in the driver, without the lock.
 func (w *world) in(d time.Duration, do func()) {
+	w.planning.Lock()
 	w.order++
 	heap.Push(&w.queue, appointment{w.mono() + d, w.order, do})
+	w.planning.Unlock()
+	select {
+	case w.planned <- struct{}{}: // not only the driver makes them
+	default:
+	}
+}
+
+// next is what is due by a moment, nil where nothing is, and how long until the first that is not.
+func (w *world) next(by time.Duration) (do func(), at time.Duration) {
+	w.planning.Lock()
+	defer w.planning.Unlock()
+	if len(w.queue) == 0 {
+		return nil, math.MaxInt64
+	}
+	if w.queue[0].at <= by {
+		return heap.Pop(&w.queue).(appointment).do, by
+	}
+	return nil, w.queue[0].at
 }
 
 // exp is a wait with a mean.
@@ -406,21 +426,19 @@ func (w *world) turn(end time.Duration) {
 		if kicked {
 			w.in(2*time.Second+time.Duration(w.rng.Int64N(int64(time.Second))), w.probe)
 		}
-		next := end
-		if len(w.queue) > 0 {
-			next = min(next, w.queue[0].at)
+		do, at := w.next(w.mono())
+		if do != nil {
+			do()
+			continue
 		}
-		timer := time.NewTimer(w.until(slotWorld, max(next-w.mono(), 0)))
+		timer := time.NewTimer(w.until(slotWorld, min(at, end)-w.mono()))
 		select {
 		case p := <-w.died:
-			timer.Stop()
 			w.reap(p)
-			continue
+		case <-w.planned:
 		case <-timer.C:
 		}
-		for len(w.queue) > 0 && w.queue[0].at <= w.mono() {
-			heap.Pop(&w.queue).(appointment).do()
-		}
+		timer.Stop()
 	}
 }
 
@@ -843,6 +861,9 @@ func (w *world) hup() {
 		}
 		w.stats.hups++
 		w.outOfTurn()
+		for i := range p.asked {
+			p.asked[i] = true
+		}
 		w.event("hup")
 		w.mu.Unlock()
 		p.loop.Renew()
@@ -927,9 +948,9 @@ func (w *world) forge() {
 	case 1:
 		scope = "ecr mars-1"
 	case 2:
-		expires = wall.Add(time.Duration(w.cfg.life.Hours()+13) * time.Hour)
+		expires = wall.Add(60 * time.Hour) // whatever clock it is judged by
 	case 3:
-		issued, expires = wall.Add(-13*time.Hour), wall.Add(-time.Second)
+		issued, expires = wall.Add(-60*time.Hour), wall.Add(-50*time.Hour)
 	}
 	sum := sumOf(auth)
 	v.edit("forge", func() {
@@ -1045,10 +1066,7 @@ func (w *world) probe() {
 	switch {
 	case verdict.OK && !good:
 		w.breach("health says OK, and a consumer finds no valid token")
-	case !verdict.OK && good && byUs && !v.noState:
+	case !verdict.OK && good && byUs:
 		w.breach("health says no, and every token on disk is valid: %v", verdict.Reasons)
 	}
 }
-
-var _ = maps.Keys[map[int]int]
-var _ = slices.Sort[[]int]

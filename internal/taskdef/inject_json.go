@@ -142,8 +142,6 @@ func (f *fields) upsert(key string, front bool, meant func(fields) bool, change 
 	}
 	change(&item)
 	switch {
-	case i >= 0 && same(items[i], encode(item)):
-		return
 	case i >= 0:
 		items[i] = encode(item)
 	case front:

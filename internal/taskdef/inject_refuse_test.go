@@ -29,6 +29,8 @@ func TestInjectRefuses(t *testing.T) {
 		{"no image", "", nil, Options{Image: "-"}, "no image is known", "Give --image=NAME:TAG."},
 		{"no essential container", "", []change{{app + ".essential", false}}, Options{}, "no container besides the sidecar is essential", "Leave essential off"},
 		{"ours is not enough", "", []change{{app + ".essential", false}}, Options{Essential: new(true)}, "no container besides the sidecar is essential", ""},
+		{"ours that is there is not enough", "", []change{{app + ".essential", false},
+			{".containerDefinitions[1]", map[string]any{"name": "refresher", "image": "ecr-refresher", "essential": true}}}, Options{}, "no container besides the sidecar is essential", ""},
 		{"name taken", "", []change{{".containerDefinitions[1]", map[string]any{"name": "refresher", "image": "redis", "essential": false}}}, Options{},
 			`"refresher" already and is none of ours: its image is redis`, "Rename it"},
 		{"name of the init form taken", "", []change{{".containerDefinitions[1]", map[string]any{"name": "ecr-login", "image": "redis"}}}, Options{Init: true},
@@ -65,6 +67,8 @@ func TestInjectRefuses(t *testing.T) {
 		{"wrong registry", "", nil, Options{Registries: []string{"docker.io"}}, "--registry: ", "docs/registries.md"},
 		{"wrong role", "", nil, Options{TaskRole: "admin"}, `--task-role: "admin" is no ARN`, "arn:aws:iam::"},
 		{"no task role", "", []change{{".taskRoleArn", gone{}}}, Options{}, ".taskRoleArn: the task has no role", "--task-role=ARN"},
+		{"no task role for the sidecar that is there", "", []change{{".taskRoleArn", gone{}},
+			{".containerDefinitions[1]", map[string]any{"name": "refresher", "image": "ecr-refresher", "essential": false}}}, Options{}, ".taskRoleArn: the task has no role", "--task-role=ARN"},
 		{"no execution role", "", []change{{".executionRoleArn", gone{}}, {app + ".logConfiguration", gone{}}}, Options{}, ".executionRoleArn: ", "--execution-role=ARN"},
 		{"a log router that waits", "", []change{
 			{app + ".logConfiguration", map[string]any{"logDriver": "awsfirelens"}},

@@ -100,6 +100,24 @@ func TestInjectKeepsBytes(t *testing.T) {
 	}
 }
 
+// What says the same in another order, or in other words of JSON, is left as it is.
+func TestInjectKeepsOrder(t *testing.T) {
+	doc := strings.Replace(string(read(t, "taskdef.json")), `"interval": 10,`, "", 1)
+	doc = strings.Replace(doc, `"retries": 3,`, `"retries": 3, "interval": 10,`, 1)
+	doc = strings.Replace(doc, `"value": "/run/ecr"`, `"value": "\/run\/ecr"`, 1)
+	var want bytes.Buffer
+	if err := json.Indent(&want, bytes.TrimSpace([]byte(doc)), "", "  "); err != nil {
+		t.Fatal(err)
+	}
+	r := inject(t, []byte(doc), Options{Image: "ecr-refresher:2"})
+	if diff := cmp.Diff(strings.Replace(want.String(), image, "ecr-refresher:2", 1)+"\n", string(r.Document)); diff != "" || len(r.Changes) != 1 {
+		t.Errorf("%q (-want +got):\n%s", r.Changes, diff)
+	}
+	if same([]byte("12345678901234567890"), []byte("12345678901234567891")) || !same([]byte(`{"a":1,"b":[2]}`), []byte(`{ "b": [2], "a": 1 }`)) {
+		t.Error("values are not compared as they are")
+	}
+}
+
 // Each row changes the plain definition or the options, and says what is seen of it in the outcome.
 func TestInjectOptions(t *testing.T) {
 	for _, row := range []struct {
@@ -150,6 +168,7 @@ func TestInjectOptions(t *testing.T) {
 			map[string]any{".containerDefinitions[1].environment": nil, ".containerDefinitions[2].environment[0].value": "/run/ecr"}},
 		{"buildx set by the user", "", []change{{".containerDefinitions[0].environment", []any{map[string]any{"name": "BUILDX_CONFIG", "value": "/x"}}}}, Options{},
 			map[string]any{".containerDefinitions[1].environment[0].value": "/x", ".containerDefinitions[1].environment[3]": nil}},
+		{"memory to the last MiB", "", []change{{".containerDefinitions[0].memory", 448}}, Options{}, map[string]any{".memory": "512"}},
 		{"external", "taskdef-ec2.json", []change{{".requiresCompatibilities", []any{"EXTERNAL"}}}, Options{}, map[string]any{
 			".containerDefinitions[0].portMappings[0].hostPort": json.Number("0")}},
 	} {
@@ -185,7 +204,7 @@ func TestInjectUpdates(t *testing.T) {
 		{".containerDefinitions[0].environment[1]", map[string]any{"name": "REFRESHER_VERIFY", "value": "off"}},
 		{".containerDefinitions[0].ulimits", []any{map[string]any{"name": "nofile", "softLimit": 1, "hardLimit": 2}}},
 		{".volumes[0].name", "auth"}, {".containerDefinitions[0].mountPoints[0].sourceVolume", "auth"},
-		{".containerDefinitions[1].mountPoints[0].sourceVolume", "auth"}, {".containerDefinitions[1].mountPoints[0].readOnly", gone{}},
+		{".containerDefinitions[1].mountPoints[0].sourceVolume", "auth"}, {".containerDefinitions[1].mountPoints[0].readOnly", false},
 	} {
 		edit(t, doc, ch.at, ch.v)
 	}
@@ -222,6 +241,53 @@ func TestInjectUpdates(t *testing.T) {
 		if got := look(out, at); got != want {
 			t.Errorf("%s is %v, want %s", at, got, want)
 		}
+	}
+}
+
+// The registries and the port that are there stay, for the fast start too; a new port takes the old one's place.
+func TestInjectKeepsWhatIsNotSaid(t *testing.T) {
+	first := inject(t, read(t, "taskdef.json"), Options{Registries: []string{"public.ecr.aws?optional", "default"}, Port: 9400})
+	r := inject(t, first.Document, Options{Init: true, Port: 9500})
+	if diff := cmp.Diff([]string{"public.ecr.aws?optional", "default"}, r.Registries); diff != "" {
+		t.Errorf("registries (-want +got):\n%s", diff)
+	}
+	out := decode(t, r.Document)
+	for at, want := range map[string]any{
+		".containerDefinitions[0].environment[0].value":                      "public.ecr.aws?optional default",
+		".containerDefinitions[1].environment[0].value":                      "public.ecr.aws?optional default",
+		".containerDefinitions[1].environment[1].value":                      ":9500",
+		".containerDefinitions[1].portMappings[0].containerPort":             json.Number("9500"),
+		".containerDefinitions[1].portMappings[1]":                           nil,
+		".containerDefinitions[1].dockerLabels.ECS_PROMETHEUS_EXPORTER_PORT": "9500",
+	} {
+		if diff := cmp.Diff(want, look(out, at)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", at, diff)
+		}
+	}
+}
+
+// What was wrong before is told, and is no reason to refuse.
+func TestInjectTellsWhatWasWrongBefore(t *testing.T) {
+	doc := stripped(t, "taskdef.json")
+	edit(t, doc, ".cpu", "300")
+	edit(t, doc, ".containerDefinitions[0].links", []any{"x"})
+	r := inject(t, marshal(t, doc), Options{Image: image})
+	if len(r.Findings) != 2 || r.Findings[0].Where != ".cpu" || r.Findings[1].Where != ".containerDefinitions[1].links" {
+		t.Errorf("findings %+v", r.Findings)
+	}
+}
+
+// Whom the sidecar waits for cannot wait for the sidecar.
+func TestInjectLeavesOutWhomTheSidecarWaitsFor(t *testing.T) {
+	doc := decode(t, read(t, "taskdef.json"))
+	edit(t, doc, ".containerDefinitions[2]", map[string]any{"name": "proxy", "image": "x", "dependsOn": []any{map[string]any{"containerName": "dns", "condition": "START"}}})
+	edit(t, doc, ".containerDefinitions[3]", map[string]any{"name": "dns", "image": "x"})
+	edit(t, doc, ".containerDefinitions[0].dependsOn", []any{map[string]any{"containerName": "proxy", "condition": "START"}})
+	if r := inject(t, marshal(t, doc), Options{}); len(r.Changes) > 0 {
+		t.Errorf("changes %q", r.Changes)
+	}
+	if r := refusal(t, marshal(t, doc), Options{Containers: []string{"dns"}}); len(r) != 1 || !strings.Contains(r[0].What, "containers wait for each other") {
+		t.Errorf("refused for %q", r)
 	}
 }
 

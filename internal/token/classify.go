@@ -43,7 +43,7 @@ func classify(err error) verdict {
 	}
 	switch refused := status == 0 || status >= 300; {
 	case errors.As(err, &api) && api.ErrorCode() != "" && api.ErrorCode() != unknown && refused:
-		v := byCode(api.ErrorCode(), status, skew(answered))
+		v := byCode(api.ErrorCode(), api.ErrorMessage(), status, skew(answered))
 		v.text = clip(strings.TrimSuffix(api.ErrorCode()+": "+api.ErrorMessage(), ": "+unknown))
 		if n := len(requestID); n > 0 && n <= 64 { // AWS's has 36
 			v.text += " (request " + requestID + ")"
@@ -67,7 +67,7 @@ const unknown = "UnknownError"
 // notAWS is the cure of an answer that AWS would not give.
 const notAWS = "see whether a proxy or a custom endpoint answers in place of AWS"
 
-func byCode(code string, status int, skew time.Duration) verdict {
+func byCode(code, message string, status int, skew time.Duration) verdict {
 	switch code {
 	case "AccessDeniedException", "AccessDenied", "UnauthorizedOperation", "NotAuthorized":
 		return verdict{class: fault.AccessDenied, cure: "allow ecr:GetAuthorizationToken on resource * in the task role's policy; for public.ecr.aws also ecr-public:GetAuthorizationToken and sts:GetServiceBearerToken"}
@@ -76,8 +76,10 @@ func byCode(code string, status int, skew time.Duration) verdict {
 	case "ExpiredTokenException", "ExpiredToken", "UnrecognizedClientException", "InvalidClientTokenId":
 		return verdict{class: fault.CredentialsUnavailable, cure: "fresh credentials are asked for at the next attempt; if these come from AWS_ACCESS_KEY_ID, remove it in favour of the task role"}
 	case "InvalidSignatureException", "SignatureDoesNotMatch", "RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture":
-		if skew.Abs() > 4*time.Minute || code != "InvalidSignatureException" && code != "SignatureDoesNotMatch" {
-			return verdict{class: fault.ClockSkew, cure: fmt.Sprintf("set the clock of the host: by the answer's Date it is off by about %s", skew.Round(time.Second).Abs())}
+		// A clock that was just put right is refused too, once: the SDK still signs with the difference that it has learnt.
+		late := strings.HasPrefix(message, "Signature expired") || strings.HasPrefix(message, "Signature not yet current")
+		if late || skew.Abs() > 4*time.Minute || code != "InvalidSignatureException" && code != "SignatureDoesNotMatch" {
+			return verdict{class: fault.ClockSkew, cure: fmt.Sprintf("set the clock of the host: by the answer's Date it is off by about %s; if that is little, it was just set, and the next attempt works", skew.Round(time.Second).Abs())}
 		}
 		return verdict{class: fault.BadRequest, cure: "see whether a proxy changes the request, or whether the credentials in the environment are damaged"}
 	}
@@ -109,13 +111,17 @@ func byTransport(err error) verdict {
 		dns          *net.DNSError
 	)
 	text := clip(innermost(err))
+	from := ""
+	if at := askedHost(err); at != "" {
+		text, from = at+": "+text, " from "+at
+	}
 	switch {
 	case errors.As(err, &certificate) && certificate.Reason == x509.Expired:
 		return verdict{fault.TLS, text, "see the clock of the host, and the certificate of the proxy or private endpoint if there is one"}
 	case errors.As(err, &verification) || errors.As(err, &record) || errors.As(err, &op) && op.Op == "remote error": // an alert
 		return verdict{fault.TLS, text, "if a proxy or a private endpoint has its own CA, give its certificate in AWS_CA_BUNDLE"}
 	case errors.As(err, &netErr) && netErr.Timeout(): // as context.DeadlineExceeded is
-		return verdict{fault.Timeout, "no answer in time", "see that the task's subnet and security group let it reach the endpoint (NAT, or the VPC endpoints ecr.api, ecr.dkr and sts)"}
+		return verdict{fault.Timeout, "no answer in time" + from, "see that the task's subnet and security group let it reach the endpoint (NAT, or the VPC endpoints ecr.api, ecr.dkr and sts)"}
 	case errors.As(err, &dns):
 		return verdict{fault.Network, text, "see that the region exists and that the VPC resolves names"}
 	case isTransport(err):
@@ -142,6 +148,19 @@ func skew(r *smithyhttp.ResponseError) time.Duration {
 		return 0
 	}
 	return time.Until(date)
+}
+
+// askedHost is the host of the request that failed, if the error knows it: nothing else of its URL.
+func askedHost(err error) string {
+	var u *url.Error
+	if !errors.As(err, &u) {
+		return ""
+	}
+	at, err := url.Parse(u.URL)
+	if err != nil {
+		return ""
+	}
+	return at.Host
 }
 
 // innermost is the text below the SDK's and net/http's ladders, which repeat the URL: for the credential endpoint that

@@ -201,6 +201,24 @@ func TestHosts(t *testing.T) {
 			}
 		})
 	}
+	for _, r := range []struct {
+		fips, dual bool
+		sts, ecr   string
+	}{
+		{true, false, "sts-fips.us-west-2.amazonaws.com", "api.ecr-fips.us-west-2.amazonaws.com"},
+		{false, true, "sts.us-west-2.api.aws", "ecr.us-west-2.api.aws"},
+		{true, true, "sts-fips.us-west-2.api.aws", "ecr-fips.us-west-2.api.aws"},
+	} {
+		t.Run("STS by way of "+r.sts, func(t *testing.T) {
+			sb := inTask(t, sandbox.Config{})
+			s := private("us-west-2", r.fips, r.dual)
+			s.Roles = roleOne
+			mustToken(t, newClient(t, Options{Region: "us-west-2"}), s)
+			if got, want := hosts(sb), r.sts+" "+r.ecr; got != want {
+				t.Errorf("asked %s; want %s", got, want)
+			}
+		})
+	}
 	t.Run("STS is asked in the task's region", func(t *testing.T) {
 		sb := inTask(t, sandbox.Config{})
 		mustToken(t, newClient(t, Options{Region: "eu-west-1"}), Scope{Region: region, Roles: roleOne})

@@ -33,6 +33,7 @@ type step struct {
 	externalID  string
 	sessionName string
 	duration    time.Duration
+	fips, dual  bool // by way of which endpoints: those of the registry that it is for
 }
 
 // identity is a cached source of credentials whose failures are classified. The cache lets go of a caller whose ctx ends,
@@ -65,7 +66,7 @@ func (ids *identities) of(s Scope) *identity {
 	at := ids.root
 	roles := strings.Fields(s.Roles)
 	for i, role := range roles {
-		key := step{roles: strings.Join(roles[:i+1], " "), sessionName: s.SessionName, duration: s.Duration}
+		key := step{roles: strings.Join(roles[:i+1], " "), sessionName: s.SessionName, duration: s.Duration, fips: s.FIPS, dual: s.DualStack}
 		if i == len(roles)-1 {
 			key.externalID = s.ExternalID
 		}
@@ -94,7 +95,18 @@ func (ids *identities) assume(parent *identity, role string, key step) *identity
 	if key.duration != 0 {
 		in.DurationSeconds = aws.Int32(int32(key.duration / time.Second))
 	}
-	client := sts.NewFromConfig(ids.cfg(), func(o *sts.Options) { o.Credentials = parent })
+	client := sts.NewFromConfig(ids.cfg(), func(o *sts.Options) {
+		o.Credentials = parent
+		if o.BaseEndpoint != nil { // AWS_ENDPOINT_URL_STS: the SDK refuses both together
+			return
+		}
+		if key.fips {
+			o.EndpointOptions.UseFIPSEndpoint = aws.FIPSEndpointStateEnabled
+		}
+		if key.dual {
+			o.EndpointOptions.UseDualStackEndpoint = aws.DualStackEndpointStateEnabled
+		}
+	})
 	cache := aws.NewCredentialsCache(aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
 		ctx, cancel := context.WithTimeout(ctx, ids.opts.Timeout)
 		defer cancel()

@@ -1,0 +1,70 @@
+package writer
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"ecr-refresher/internal/fault"
+)
+
+// What a probe says is what a Sync would meet, and nothing is left or changed.
+func TestProbe(t *testing.T) {
+	at := t.TempDir()
+	path := filepath.Join(at, "config.json")
+	f := New(Options{Path: path, Mode: 0o600})
+	left := func(want int) {
+		t.Helper()
+		if entries, err := os.ReadDir(at); err != nil || len(entries) != want {
+			t.Errorf("left: %v, %v", entries, err)
+		}
+	}
+	if err := f.Probe(); err != nil {
+		t.Fatal(err)
+	}
+	left(0)
+	if err := os.WriteFile(path, []byte("{}"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	before, _ := os.Stat(path)
+	if err := f.Probe(); err != nil {
+		t.Fatal(err)
+	}
+	if after, err := os.Stat(path); err != nil || !os.SameFile(before, after) || after.Mode() != before.Mode() || !after.ModTime().Equal(before.ModTime()) {
+		t.Error("the file was touched")
+	}
+	left(1)
+
+	err := New(Options{Path: filepath.Join(at, "none", "config.json")}).Probe()
+	if class, _ := fault.ClassOf(err); class != fault.OutputOther || fault.CureOf(err) == "" {
+		t.Errorf("no directory: %v", err)
+	}
+	f.openDir = func(string) (dir, error) { return nil, os.ErrPermission }
+	if class, _ := fault.ClassOf(f.Probe()); class != fault.OutputDenied {
+		t.Error("no permission, and the probe does not say so")
+	}
+}
+
+func TestRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.json")
+	f := New(Options{Path: path, Hosts: []string{hostA}})
+	if doc, exists, err := f.Read(); err != nil || exists || len(doc.Hosts()) != 0 {
+		t.Errorf("no file: %v, %v", exists, err)
+	}
+	if err := os.WriteFile(path, []byte(`{"auths": {"`+hostA+`": {"auth": "`+basic("AWS:x")+`"}}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if doc, exists, err := f.Read(); err != nil || !exists || !doc.Owned(hostA) {
+		t.Errorf("a file: %v, %v", exists, err)
+	}
+	if v, err := f.Look(); err != nil || len(v.Sums) != 1 { // what was read is no view
+		t.Errorf("%+v, %v", v, err)
+	}
+	if err := os.WriteFile(path, []byte(`{`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, exists, err := f.Read()
+	if class, _ := fault.ClassOf(err); exists || class != fault.OutputInvalid {
+		t.Errorf("no document: %v, %v", exists, err)
+	}
+}
