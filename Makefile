@@ -70,5 +70,5 @@ aws-verify: ## On a real AWS account: settle what could not be verified without 
 	scripts/aws-verify.sh
 
 .PHONY: fleet
-fleet: ## Simulate 1,000 to 1,000,000 tasks against the quota; writes the tables of docs/scale.md in about a minute
+fleet: ## Simulate 1,000 to 1,000,000 tasks against the quota; writes the tables of docs/scale.md; a minute or two
 	$(GO) run ./cmd/fleet docs/scale.md

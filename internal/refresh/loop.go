@@ -104,6 +104,9 @@ type Loop struct {
 	dirty      bool                      // the snapshot is out of date
 	doubted    []map[string]writer.Grant // what the files held at the start, until AWS tells the time by which to judge it
 
+	toldAt time.Duration // when the log told last of a written token
+	untold int           // writes since then
+
 	fetching              int
 	published, flushed    int // publications: counted up by new tokens, taken over by writes
 	batchFirst, batchLast time.Duration

@@ -177,16 +177,22 @@ func (l *Loop) settle() {
 	}
 }
 
-// logWritten tells of the tokens in the primary output that came after a publication: the one line of a renewal.
+// logWritten tells of the tokens in the primary output that came after a publication: the one line of a renewal. Where many
+// tokens are renewed all day long, one line in a third of a token's life stands for those that came since the last one, so that
+// a quiet day is a few lines however many there are. A scope's first token is always told.
 func (l *Loop) logWritten(o *output, after int) {
 	var names []string
 	var expires time.Time
-	next := time.Duration(-1)
+	var life time.Duration
+	next, first := time.Duration(-1), false
 	for _, s := range l.scopes {
 		if s.publication <= after || s.publication > o.written {
 			continue
 		}
+		first = first || !s.told
+		s.told = true
 		names = append(names, l.namesOf(s)...)
+		life = max(life, s.grant.Expires.Sub(s.grant.Issued))
 		if expires.IsZero() || s.grant.Expires.Before(expires) {
 			expires = s.grant.Expires
 		}
@@ -197,6 +203,15 @@ func (l *Loop) logWritten(o *output, after int) {
 	if len(names) == 0 {
 		return // newer ones came during the write: their own follows
 	}
-	l.log.Info("token written", zap.String("output", o.state.Name), namesField(names),
-		zap.Time("expires", expires.UTC()), zap.Duration("renew_in", next.Round(time.Second)))
+	if !first && l.clock.Elapsed()-l.toldAt < life/3 {
+		l.untold++
+		return
+	}
+	fields := []zap.Field{zap.String("output", o.state.Name), namesField(names),
+		zap.Time("expires", expires.UTC()), zap.Duration("renew_in", next.Round(time.Second))}
+	if l.untold > 0 {
+		fields = append(fields, zap.Int("writes_since_last_line", l.untold))
+	}
+	l.log.Info("token written", fields...)
+	l.toldAt, l.untold = l.clock.Elapsed(), 0
 }

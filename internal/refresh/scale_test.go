@@ -2,9 +2,12 @@ package refresh
 
 import (
 	"context"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
+
+	"go.uber.org/zap/zapcore"
 
 	"ecr-refresher/internal/fault"
 	"ecr-refresher/internal/token"
@@ -234,4 +237,22 @@ func TestTokenDuringAWrite(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A quiet day is at most ten lines at the default level, whatever the number of tokens; each scope's first one is told.
+func TestQuietDay(t *testing.T) {
+	for _, scopes := range []int{1, 2, 50} {
+		bubble(t, many(scopes), func(r *rig) { r.cfg.Rand = rand.New(rand.NewPCG(1, 2)).Float64 }, func(r *rig) {
+			r.pass(time.Minute)
+			start := len(r.logs.FilterLevelExact(zapcore.InfoLevel).All())
+			for day := range 5 {
+				r.pass(24 * time.Hour)
+				now := len(r.logs.FilterLevelExact(zapcore.InfoLevel).All())
+				if n := now - start; n > 10 || n < 3 {
+					t.Errorf("%d scopes, day %d: %d lines", scopes, day, n)
+				}
+				start = now
+			}
+		})
+	}
 }

@@ -20,6 +20,7 @@ type scope struct {
 	registries []int
 
 	grant       *writer.Grant // the token in hand; nil where there is none
+	told        bool          // the log has told of a token of this scope
 	tell        bool          // the next failure is logged whatever it is: somebody asked
 	lapsed      *writer.Grant // the token whose end, before a successor came, the log has told of
 	publication int           // of the token in hand

@@ -34,6 +34,7 @@ type volume struct {
 
 	fault   outFault
 	unhung  chan struct{} // closed when the fault ends
+	hung    int           // steps that had to wait for that
 	spoiled time.Duration // when our process last met a fault here
 	blind   time.Duration // when it could last not read
 	open    map[*process]int
@@ -332,12 +333,14 @@ func (m *mount) step(changes bool, op string) error {
 		}
 		v.spoiled, v.blind = w.mono(), w.mono()
 		unhung := v.unhung
+		v.hung++
+		turn := time.Duration(1+v.hung%8) * time.Millisecond // they go on in the order in which they came
 		w.mu.Unlock()
 		select {
 		case <-unhung:
 		case <-m.p.gone:
 		}
-		w.nap(slotHung+v.n, time.Millisecond)
+		w.nap(slotHung+v.n, turn)
 	}
 	defer w.mu.Unlock()
 	if f := v.fault; f.err != nil && !f.hang && (changes || f.reads) && op != "close" && v.rng.Float64() < f.share {

@@ -20,6 +20,7 @@ var (
 	budget   = flag.Duration("budget", 3*time.Second, "how long TestWorld makes new worlds")
 	renewals = flag.Int("renewals", 0, "how many renewals TestWorld makes; takes the place of -budget")
 	years    = flag.Int("years", 0, "how many task-years TestYears lives through, with tokens of 12 hours")
+	replays  = flag.Int("replays", 2, "how many worlds TestReplay lives through twice")
 	first    = flag.Uint64("first", 1, "the first seed")
 )
 
@@ -101,4 +102,25 @@ func TestWorld(t *testing.T) {
 		return worlds >= 2 && time.Since(start) > *budget
 	})
 	t.Logf("%s; %s on %d cores", &all, time.Since(start).Round(time.Second), runtime.GOMAXPROCS(0))
+}
+
+// TestYears lives through years of a task whose tokens live 12 hours, as ECR's do.
+func TestYears(t *testing.T) {
+	if *years == 0 {
+		t.Skip("-years N")
+	}
+	start := time.Now()
+	all := many(t, 1<<32+*first, plant{}, func(worlds int, _ *tally) bool { return worlds >= *years })
+	t.Logf("%s; %s on %d cores", &all, time.Since(start).Round(time.Second), runtime.GOMAXPROCS(0))
+}
+
+// A seed is a world: twice the same, to the event.
+func TestReplay(t *testing.T) {
+	for n := range uint64(*replays) {
+		seed := *first + 2 + n
+		one, two := live(t, seed, plant{}, false), live(t, seed, plant{}, false)
+		if one.digest != two.digest || one.stats != two.stats {
+			t.Errorf("seed %d: %016x %s\n%016x %s", seed, one.digest, &one.stats, two.digest, &two.stats)
+		}
+	}
 }
