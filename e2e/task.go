@@ -3,12 +3,13 @@
 package e2e
 
 import (
-	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -152,15 +153,53 @@ func readDefinition(t testing.TB, file string) *definition {
 
 func parseDefinition(text []byte) (*definition, error) {
 	var d definition
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&d); err != nil {
+	var keys any
+	if err := errors.Join(json.Unmarshal(text, &d), json.Unmarshal(text, &keys)); err != nil {
+		return nil, err
+	}
+	if err := known(keys, reflect.TypeFor[definition](), ""); err != nil {
 		return nil, fmt.Errorf("the harness runs no such task: %w", err)
 	}
 	if len(d.Containers) == 0 || d.refresher() == nil {
 		return nil, fmt.Errorf("no container runs ecr-refresher")
 	}
 	return &d, nil
+}
+
+// known says which key of a document has no field: to the letter, as ECS reads it, and encoding/json does not.
+func known(v any, t reflect.Type, at string) error {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch v := v.(type) {
+	case []any:
+		if t.Kind() != reflect.Slice {
+			return nil
+		}
+		for i, item := range v {
+			if err := known(item, t.Elem(), fmt.Sprintf("%s[%d]", at, i)); err != nil {
+				return err
+			}
+		}
+	case map[string]any:
+		if t.Kind() != reflect.Struct {
+			return nil
+		}
+		fields := map[string]reflect.Type{}
+		for f := range t.Fields() {
+			fields[f.Tag.Get("json")] = f.Type
+		}
+		for key, item := range v {
+			field, ok := fields[key]
+			if !ok {
+				return fmt.Errorf("unknown key %s.%s", at, key)
+			}
+			if err := known(item, field, at+"."+key); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // The addresses of a task. The first is where AWS's SDKs look for the agent; the sandbox listens there.

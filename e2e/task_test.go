@@ -33,8 +33,11 @@ func TestDefinitionsAreRunnable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := parseDefinition([]byte(strings.Replace(string(text), `"user"`, `"usr"`, 1))); err == nil {
-		t.Error("the harness runs a task with a key that it does not know")
+	for key, wrong := range map[string]string{`"user"`: `"usr"`, `"readonlyRootFilesystem"`: `"readOnlyRootFilesystem"`, `"sourceVolume"`: `"sourcevolume"`} {
+		broken := strings.Replace(string(text), key, wrong, 1)
+		if _, err := parseDefinition([]byte(broken)); err == nil || broken == string(text) {
+			t.Errorf("the harness runs a task with the key %s", wrong)
+		}
 	}
 	proved(t, "all %d task definitions run on the harness, which refuses unknown keys", len(files))
 }

@@ -18,9 +18,11 @@ import (
 	"ecr-refresher/internal/fleet"
 )
 
-func main() { os.Exit(run(os.Args[1:], fleet.Sizes(), os.Stdout, os.Stderr)) }
+func main() {
+	os.Exit(run(os.Args[1:], func() string { return fleet.Report(fleet.Sizes(), runAll) }, os.Stdout, os.Stderr))
+}
 
-func run(args []string, sizes []int, out, errOut io.Writer) int {
+func run(args []string, tables func() string, out, errOut io.Writer) int {
 	if len(args) > 1 {
 		fmt.Fprintln(errOut, "usage: fleet [FILE]")
 		return 2
@@ -28,7 +30,7 @@ func run(args []string, sizes []int, out, errOut io.Writer) int {
 	var doc []byte
 	if len(args) == 1 { // before the minute that the tables take
 		var err error
-		if doc, err = os.ReadFile(args[0]); err == nil {
+		if doc, err = os.ReadFile(args[0]); err == nil { //nolint:gosec // G703: the page that the caller names
 			_, err = fleet.Splice(string(doc), "")
 		}
 		if err != nil {
@@ -36,7 +38,7 @@ func run(args []string, sizes []int, out, errOut io.Writer) int {
 			return 1
 		}
 	}
-	report := fleet.Report(sizes, runAll)
+	report := tables()
 	fmt.Fprint(out, report)
 	if len(args) == 0 {
 		return 0

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"ecr-refresher/internal/fleet"
 )
@@ -13,11 +14,11 @@ import (
 func TestRun(t *testing.T) {
 	dir := t.TempDir()
 	page, marked := filepath.Join(dir, "page.md"), filepath.Join(dir, "marked.md")
-	empty, err := os.ReadFile("../../docs/scale.md")
+	empty, err := fleet.Splice("# Title\n<!-- make fleet writes from here -->\n<!-- to here -->\nend\n", "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, content := range map[string]string{page: "no markers", marked: strings.Replace(string(empty), fleet.Generated(string(empty)), "", 1)} {
+	for name, content := range map[string]string{page: "no markers", marked: empty} {
 		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -30,19 +31,33 @@ func TestRun(t *testing.T) {
 		{[]string{marked, page}, 2, "usage"},
 		{[]string{filepath.Join(dir, "none.md")}, 1, "none.md"},
 		{[]string{page}, 1, "make fleet writes from here"},
+		{nil, 0, ""},
 		{[]string{marked}, 0, ""},
 	} {
+		var simulated bool
+		tables := func() string { simulated = true; return "| 1 |\n" }
 		var out, errOut bytes.Buffer
-		if code := run(c.args, []int{1000}, &out, &errOut); code != c.code || !strings.Contains(errOut.String(), c.errors) {
+		if code := run(c.args, tables, &out, &errOut); code != c.code || !strings.Contains(errOut.String(), c.errors) || (errOut.Len() == 0) != (c.code == 0) {
 			t.Errorf("%q: code %d, %q", c.args, code, errOut.String())
 		}
-		if table := strings.Contains(out.String(), "| 1,000 | a minute |"); table != (c.code == 0) {
-			t.Errorf("%q prints %q", c.args, out.String())
+		if simulated != (c.code == 0) || simulated && out.String() != "| 1 |\n" {
+			t.Errorf("%q: simulated is %t, printed %q", c.args, simulated, out.String())
 		}
-		if c.code == 0 {
-			if got, err := os.ReadFile(marked); err != nil || strings.Trim(fleet.Generated(string(got)), "\n") != strings.Trim(out.String(), "\n") {
-				t.Errorf("the page has %q, %v", got, err)
-			}
+	}
+	want, err := fleet.Splice(empty, "| 1 |\n")
+	if got, _ := os.ReadFile(marked); err != nil || string(got) != want || !strings.HasPrefix(want, "# Title\n") || !strings.HasSuffix(want, "\nend\n") {
+		t.Errorf("the page is %q, %v", got, err)
+	}
+}
+
+func TestRunAll(t *testing.T) {
+	var worlds []fleet.World
+	for n := range 20 {
+		worlds = append(worlds, fleet.World{Tasks: n + 1, Within: time.Second, Span: time.Minute})
+	}
+	for n, r := range runAll(worlds) {
+		if r.First != n+1 {
+			t.Errorf("world %d has %d tasks", n, r.First)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -137,6 +138,7 @@ func TestVolume(t *testing.T) {
 		}, status: Fail, seen: "leads out", cure: "relative link"},
 		{name: "enough", id: "space", status: OK, seen: "free"},
 		{name: "full", id: "space", spoil: space(4096, 9), status: Fail, seen: "output_full: 4 KiB free", cure: "ephemeralStorage"},
+		{name: "too little for this file", id: "space", content: `{"x": "` + strings.Repeat("x", 200<<10) + `"}`, spoil: space(200<<10, 9), status: Fail, seen: "328 KiB are needed", cure: "free space"},
 		{name: "no inode", id: "space", spoil: space(1<<30, 0), status: Fail, seen: "no inode", cure: "free space"},
 		{name: "little", id: "space", spoil: space(5<<20, 9), status: Warn, seen: "5 MiB", cure: "free space"},
 		{name: "unknown", id: "space", spoil: func(_ *testing.T, c *Config) {
@@ -256,15 +258,18 @@ func TestHungFileSystem(t *testing.T) {
 		}
 		watch := Watch(cfg)
 		start := time.Now()
-		for range 2 {
+		var goroutines [2]int
+		for i := range goroutines {
 			findings := watch(t.Context())
+			synctest.Wait()
+			goroutines[i] = runtime.NumGoroutine()
 			seen := fmt.Sprint(findings)
 			if !strings.Contains(seen, "the file system does not answer") || !strings.Contains(seen, "skipped because the file system does not answer") {
 				t.Error(seen)
 			}
 		}
-		if n, d := inside.Load(), time.Since(start); n != 1 || d != 2*diskMost {
-			t.Errorf("asked %d times, within %s", n, d)
+		if n, d := inside.Load(), time.Since(start); n != 1 || d != 2*diskMost || goroutines[0] != goroutines[1] {
+			t.Errorf("asked %d times, within %s, by %d goroutines", n, d, goroutines)
 		}
 		close(release)
 		synctest.Wait()
@@ -406,6 +411,7 @@ func TestEndpoint(t *testing.T) {
 					w.WriteHeader(http.StatusUnauthorized)
 					return
 				}
+				w.Header().Set("Location", "/elsewhere")
 				w.WriteHeader(tt.status)
 				fmt.Fprint(w, tt.body)
 			}))

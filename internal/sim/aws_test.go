@@ -82,6 +82,7 @@ func (s source) Token(ctx context.Context, sc token.Scope) (token.Token, error) 
 	select {
 	case <-wait.C:
 	case <-ctx.Done():
+		w.nap(slotSite+st.n, time.Microsecond) // those that were asked at once run out of time at once
 	case <-p.gone:
 	}
 
@@ -135,6 +136,7 @@ func (s source) Accepts(ctx context.Context, host string, auth secret.Secret) er
 	select {
 	case <-wait.C:
 	case <-ctx.Done():
+		w.nap(slotHost+n, time.Microsecond)
 		return ctx.Err()
 	case <-p.gone:
 		return errDead

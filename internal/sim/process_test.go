@@ -141,6 +141,7 @@ func (w *world) watch(p *process, v *volume) func(ctx context.Context, notify fu
 		w.mu.Unlock()
 		defer func() { w.mu.Lock(); delete(v.watchers, ch); w.mu.Unlock() }()
 		late := w.stream(20_000 + uint64(2*p.n+v.n))
+		w.nap(slotWatch+v.n, 50*time.Microsecond)
 		notify()
 		for {
 			select {

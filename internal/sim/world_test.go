@@ -474,7 +474,13 @@ func (w *world) stop() bool {
 	p.cancel()
 	err := <-p.finished
 	w.mu.Lock()
-	if took := w.mono() - asked; err != nil || took > 5*time.Second {
+	most := time.Second
+	for _, v := range w.volumes {
+		if v.fault.hang || w.mono()-v.blind < 10*time.Second {
+			most = 5 * time.Second // a disk that hangs is left behind
+		}
+	}
+	if took := w.mono() - asked; err != nil || took > most {
 		w.breach("stopped after %s with %v", took, err)
 	}
 	if !p.dead { // its last breath, where a disk hangs

@@ -51,13 +51,16 @@ func TestRead(t *testing.T) {
 	if doc, exists, err := f.Read(); err != nil || exists || len(doc.Hosts()) != 0 {
 		t.Errorf("no file: %v, %v", exists, err)
 	}
+	if v, err := f.Look(); err != nil || v.Sums == nil { // what was read is no view
+		t.Errorf("%+v, %v", v, err)
+	}
 	if err := os.WriteFile(path, []byte(`{"auths": {"`+hostA+`": {"auth": "`+basic("AWS:x")+`"}}}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if doc, exists, err := f.Read(); err != nil || !exists || !doc.Owned(hostA) {
 		t.Errorf("a file: %v, %v", exists, err)
 	}
-	if v, err := f.Look(); err != nil || len(v.Sums) != 1 { // what was read is no view
+	if v, err := f.Look(); err != nil || len(v.Sums) != 1 {
 		t.Errorf("%+v, %v", v, err)
 	}
 	if err := os.WriteFile(path, []byte(`{`), 0o600); err != nil {

@@ -1,0 +1,371 @@
+package sim
+
+import (
+	"context"
+	"encoding/json"
+	"io/fs"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"ecr-refresher/internal/refresh"
+	"ecr-refresher/internal/secret"
+	"ecr-refresher/internal/token"
+	"ecr-refresher/internal/writer"
+)
+
+// plants are bugs that somebody could make. A check that cannot fail is none: each must be seen, within so many worlds, and by a
+// breach that speaks of it. Bugs that no seam reaches are in mutants.sh.
+var plants = map[string]struct {
+	worlds int
+	says   string
+	plant  plant
+}{
+	"no fsync of the file":          {2, "renamed before its content", onLayer(func(l *twisted) { l.noFsync = true })},
+	"no fsync of the directory":     {2, "the directory is not synced", onLayer(func(l *twisted) { l.noSyncDir = true })},
+	"mode after the content":        {2, "content comes before the mode", onLayer(func(l *twisted) { l.lateMode = true })},
+	"temporary file open to all":    {8, "content in a temporary file of mode", onLayer(func(l *twisted) { l.wideOpen = true })},
+	"foreign entries dropped":       {8, "foreign content was", onLayer(func(l *twisted) { l.selfish = true })},
+	"no look before the rename":     {2, "renamed without a look", onLayer(func(l *twisted) { l.blind = true })},
+	"temporary file left behind":    {20, "is left behind", onLayer(func(l *twisted) { l.untidy = true })},
+	"descriptor leaked":             {8, "descriptors open", onLayer(func(l *twisted) { l.leaky = true })},
+	"torn write":                    {2, "does not parse", onLayer(func(l *twisted) { l.torn = true })},
+	"drift is not repaired":         {20, "", onOutput(func(f refresh.File) refresh.File { return &lazy{File: f} })},
+	"output never tried again":      {20, "", onOutput(func(f refresh.File) refresh.File { return &sulking{File: f} })},
+	"old token put back":            {20, "older|after [0-9]+ was written|expired|about to expire", onOutput(func(f refresh.File) refresh.File { return &stuck{File: f} })},
+	"health from memory":            {20, "health says", onOutput(func(f refresh.File) refresh.File { return &dreaming{File: f} })},
+	"forged state adopted":          {30, "AWS never issued|health says", onOutput(func(f refresh.File) refresh.File { return &gullible{File: f} })},
+	"local clock for AWS's":         {20, "", plant{config: func(w *world, c *refresh.Config) { c.Source = localTime{c.Source, w} }}},
+	"retries without jitter":        {20, "is hammered", plant{config: func(_ *world, c *refresh.Config) { c.Rand = func() float64 { return 0 } }}},
+	"renewed too late":              {4, "at the most is the policy", plant{config: func(_ *world, c *refresh.Config) { c.Policy = refresh.Policy{RenewAt: 0.95, MaxAge: 12 * time.Hour} }}},
+	"renewed too often":             {4, "at the least is the policy", plant{config: func(_ *world, c *refresh.Config) { c.Policy = refresh.Policy{RenewAt: 0.1, MaxAge: 12 * time.Hour} }}},
+	"failures not logged":           {10, "no line", plant{config: func(_ *world, c *refresh.Config) { c.Log = zap.NewNop() }}},
+	"failures not counted":          {10, "told", plant{config: func(_ *world, c *refresh.Config) { c.Observer = deaf{c.Observer} }}},
+	"a scope's token for another's": {10, "of another scope|is good for site", plant{config: func(w *world, c *refresh.Config) { c.Source = mixing{c.Source, w} }}},
+	"an hour instead of UTC":        {20, "", plant{config: func(w *world, c *refresh.Config) { c.Source = shifted{c.Source} }}},
+}
+
+func TestPlants(t *testing.T) {
+	for name, p := range plants {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for seed := uint64(1); seed <= uint64(p.worlds); seed++ {
+				w := live(t, seed, p.plant, false)
+				if !w.failed() {
+					continue
+				}
+				t.Logf("seen in world %d: %.200s", seed, w.breaches[0])
+				if !anyOf(p.says, w.breaches[0]) {
+					t.Errorf("the breach speaks of something else: %s", w.breaches[0])
+				}
+				return
+			}
+			t.Errorf("not seen in %d worlds", p.worlds)
+		})
+	}
+}
+
+func anyOf(words, in string) bool {
+	for word := range strings.SplitSeq(words, "|") {
+		if head, tail, ok := strings.Cut(word, "[0-9]+"); strings.Contains(in, head) && (!ok || strings.Contains(in, tail)) {
+			return true
+		}
+	}
+	return false
+}
+
+func onLayer(set func(*twisted)) plant {
+	return plant{layer: func(l writer.Layer) writer.Layer {
+		t := &twisted{Layer: l}
+		set(t)
+		return t
+	}}
+}
+
+func onOutput(wrap func(refresh.File) refresh.File) plant {
+	return plant{output: func(o refresh.Output) refresh.Output {
+		o.File = wrap(o.File)
+		return o
+	}}
+}
+
+// twisted is a layer between the writer and the disk that leaves steps out, as a faulty writer would.
+type twisted struct {
+	writer.Layer
+	noFsync, noSyncDir, lateMode, wideOpen, selfish, blind, untidy, leaky, torn bool
+}
+
+func (l *twisted) Open(path string) (writer.LayerDir, error) {
+	d, err := l.Layer.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	return &twistedDir{LayerDir: d, l: l}, nil
+}
+
+type twistedDir struct {
+	writer.LayerDir
+	l    *twisted
+	seen fs.FileInfo // of the config, when it was read
+	gone bool
+}
+
+func (d *twistedDir) Read(name string) ([]byte, fs.FileInfo, error) {
+	b, info, err := d.LayerDir.Read(name)
+	if name == config {
+		d.seen, d.gone = info, err != nil
+	}
+	return b, info, err
+}
+
+func (d *twistedDir) Lstat(name string) (fs.FileInfo, error) {
+	if d.l.blind && name == config && (d.seen != nil || d.gone) {
+		if d.gone {
+			return nil, fs.ErrNotExist
+		}
+		return d.seen, nil
+	}
+	return d.LayerDir.Lstat(name)
+}
+
+func (d *twistedDir) Create(name string) (writer.LayerFile, error) {
+	f, err := d.LayerDir.Create(name)
+	if err != nil {
+		return nil, err
+	}
+	t := &twistedFile{LayerFile: f, l: d.l, config: strings.Contains(name, config+".tmp")}
+	if d.l.wideOpen {
+		return t, f.Chmod(0o666)
+	}
+	return t, nil
+}
+
+func (d *twistedDir) Remove(name string) error {
+	if d.l.untidy {
+		return nil
+	}
+	return d.LayerDir.Remove(name)
+}
+
+func (d *twistedDir) Close() error {
+	if d.l.leaky && d.seen != nil {
+		return nil
+	}
+	return d.LayerDir.Close()
+}
+
+func (d *twistedDir) Sync(parent string) error {
+	if d.l.noSyncDir {
+		return nil
+	}
+	return d.LayerDir.Sync(parent)
+}
+
+type twistedFile struct {
+	writer.LayerFile
+	l      *twisted
+	config bool
+	mode   fs.FileMode
+	buf    []byte
+}
+
+func (f *twistedFile) Chmod(mode fs.FileMode) error {
+	f.mode = mode
+	if f.l.lateMode || f.l.wideOpen {
+		return nil
+	}
+	return f.LayerFile.Chmod(mode)
+}
+
+func (f *twistedFile) Write(b []byte) (int, error) {
+	switch {
+	case f.config && f.l.selfish:
+		f.buf = append(f.buf, b...)
+		return len(b), nil
+	case f.config && f.l.torn:
+		n, err := f.LayerFile.Write(b[:len(b)-1])
+		return n + 1, err
+	}
+	return f.LayerFile.Write(b)
+}
+
+func (f *twistedFile) Sync() error {
+	if f.config && f.l.selfish {
+		var doc map[string]any
+		_ = json.Unmarshal(f.buf, &doc)
+		auths, _ := doc["auths"].(map[string]any)
+		for host := range auths {
+			if strings.Contains(host, "registry") {
+				delete(auths, host)
+			}
+		}
+		b, _ := json.Marshal(map[string]any{"auths": auths})
+		if _, err := f.LayerFile.Write(b); err != nil {
+			return err
+		}
+	}
+	if f.l.lateMode || f.l.wideOpen {
+		if err := f.LayerFile.Chmod(f.mode); err != nil {
+			return err
+		}
+	}
+	if f.l.noFsync {
+		return nil
+	}
+	return f.LayerFile.Sync()
+}
+
+// lazy writes new tokens, and never looks again.
+type lazy struct {
+	refresh.File
+	last string
+}
+
+func (f *lazy) Sync(want []writer.Want) (writer.Result, error) {
+	var b strings.Builder
+	for _, w := range want {
+		b.WriteString(w.Host + string(w.Grant.Sum[:]))
+	}
+	if b.String() == f.last {
+		return writer.Result{}, nil
+	}
+	r, err := f.File.Sync(want)
+	if err == nil {
+		f.last = b.String()
+	}
+	return r, err
+}
+
+// sulking never tries again after a failure.
+type sulking struct {
+	refresh.File
+	hurt bool
+}
+
+func (f *sulking) Sync(want []writer.Want) (writer.Result, error) {
+	if f.hurt {
+		return writer.Result{}, nil
+	}
+	r, err := f.File.Sync(want)
+	f.hurt = err != nil
+	return r, err
+}
+
+// stuck writes what was wanted the time before.
+type stuck struct {
+	refresh.File
+	before []writer.Want
+	n      int
+}
+
+func (f *stuck) Sync(want []writer.Want) (writer.Result, error) {
+	if f.n++; f.n%50 == 0 && f.before != nil {
+		want = f.before
+	}
+	if f.n%40 == 0 {
+		f.before = want
+	}
+	return f.File.Sync(want)
+}
+
+// dreaming looks once in a while.
+type dreaming struct {
+	refresh.File
+	seen *writer.View
+	n    int
+}
+
+func (f *dreaming) Look() (writer.View, error) {
+	if f.n++; f.seen != nil && f.n%20 != 0 {
+		return *f.seen, nil
+	}
+	v, err := f.File.Look()
+	if err == nil {
+		f.seen = &v
+	}
+	return v, err
+}
+
+// gullible believes every entry in the file to be good for hours.
+type gullible struct{ refresh.File }
+
+func (f *gullible) Recall() map[string]writer.Grant {
+	g, ok := f.File.(*guarded)
+	if !ok {
+		return nil
+	}
+	v := g.p.w.volumes[g.n]
+	g.p.w.mu.Lock()
+	defer g.p.w.mu.Unlock()
+	found := map[string]writer.Grant{}
+	d := v.parsed(v.names[config])
+	if d == nil || !d.ok {
+		return found
+	}
+	for host, auth := range d.auths {
+		s := secret.New(auth)
+		now := g.p.w.wall()
+		found[host] = writer.Grant{Auth: s, Sum: s.Sum(), Scope: g.p.w.siteOf[host].scope.String(), Issued: now.Add(-time.Second), Expires: now.Add(time.Hour)}
+	}
+	return found
+}
+
+// localTime dates tokens by the local clock.
+type localTime struct {
+	refresh.Source
+	w *world
+}
+
+func (s localTime) Token(ctx context.Context, sc token.Scope) (token.Token, error) {
+	t, err := s.Source.Token(ctx, sc)
+	if err == nil {
+		t.Issued = s.w.wall()
+	}
+	return t, err
+}
+
+// shifted takes a date for one of another time zone.
+type shifted struct{ refresh.Source }
+
+func (s shifted) Token(ctx context.Context, sc token.Scope) (token.Token, error) {
+	t, err := s.Source.Token(ctx, sc)
+	t.Expires = t.Expires.Add(time.Hour)
+	return t, err
+}
+
+// deaf does not hear of failed writes.
+type deaf struct{ refresh.Observer }
+
+func (d deaf) Written(output string, repair bool, err error) {
+	if err == nil {
+		d.Observer.Written(output, repair, err)
+	}
+}
+
+// mixing hands the last scope's token to the next one now and then.
+type mixing struct {
+	refresh.Source
+	w *world
+}
+
+func (s mixing) Token(ctx context.Context, sc token.Scope) (token.Token, error) {
+	t, err := s.Source.Token(ctx, sc)
+	if err != nil {
+		return t, err
+	}
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	mine := s.w.issued[t.Auth.Reveal()]
+	if mine == nil || mine.serial%10 != 0 {
+		return t, nil
+	}
+	for auth, other := range s.w.issued {
+		if other.site != mine.site {
+			t.Auth = secret.New(auth)
+			break
+		}
+	}
+	return t, nil
+}
