@@ -72,3 +72,11 @@ aws-verify: ## On a real AWS account: settle what could not be verified without 
 .PHONY: fleet
 fleet: ## Simulate 1,000 to 1,000,000 tasks against the quota; writes the tables of docs/scale.md; a minute or two
 	$(GO) run ./cmd/fleet docs/scale.md
+
+.PHONY: sim
+sim: ## Live through a million renewals among faults, and through twenty task-years; SIM_FIRST=N for other worlds
+	$(GO) test -count=1 -timeout 60m -v -run 'TestWorld|TestYears|TestReplay|TestPlants' ./internal/sim -renewals 1000000 -years 20 -replays 20 $(if $(SIM_FIRST),-first $(SIM_FIRST))
+
+.PHONY: mutants
+mutants: ## Break the code in twenty ways, one after another, and see the simulation notice each
+	$(GO) test -count=1 -timeout 60m -v -run TestMutants ./internal/sim -mutants 1m

@@ -10,6 +10,8 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -146,6 +148,31 @@ func TestImage(t *testing.T) {
 		t.Errorf("refresher version: exit %d, %s", r.code, r.all)
 	}
 	proved(t, "`docker run IMAGE version` says %q", r.out)
+}
+
+// A file that git knows and the build context lacks is a change, to the version stamp: every image would be of a version "+dirty".
+func TestDockerignoreLeavesTheVersionClean(t *testing.T) {
+	text, err := os.ReadFile("../.dockerignore")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tracked := command(exec.Command("git", "-C", "..", "ls-files"))
+	if !tracked.ok() {
+		t.Skip("no git checkout")
+	}
+	for pattern := range strings.Lines(string(text)) {
+		if pattern = strings.TrimSpace(pattern); pattern == "" || strings.HasPrefix(pattern, "#") {
+			continue
+		}
+		for name := range strings.Lines(tracked.out) {
+			name = strings.TrimSpace(name)
+			if ok, _ := path.Match(pattern, name); ok || strings.HasPrefix(name, strings.TrimSuffix(pattern, "/")+"/") {
+				t.Errorf(".dockerignore keeps %s from the build", name)
+				break
+			}
+		}
+	}
+	proved(t, ".dockerignore keeps nothing from the build that git knows: the version stamp is clean")
 }
 
 func checkBinary(t *testing.T, binary []byte, arch string) {

@@ -109,6 +109,7 @@ func TestExpired(t *testing.T) {
 		{Outage{4 * time.Hour, 7*time.Hour + 58*time.Minute}, 0},
 		{Outage{4 * time.Hour, 8*time.Hour + 5*time.Minute}, 500},
 		{Outage{4 * time.Hour, 40 * time.Hour}, 500},
+		{Outage{4 * time.Hour, watched}, 500}, // no end is seen
 	} {
 		if r := Run(World{Tasks: 500, Within: time.Second, Outage: c.outage, Span: watched, Seed: seed}); r.Expired != c.want {
 			t.Errorf("%s for %s: %d tokens ended, want %d", c.outage, c.outage.For, r.Expired, c.want)
@@ -205,6 +206,21 @@ func TestFailures(t *testing.T) {
 	Run(World{Tasks: 501, Span: 2 * time.Minute, Backoff: spy, Seed: seed, Within: 1})
 	if want := (refresh.Failure{Class: fault.Throttled, Count: 1, Age: refusal}); len(told) != 1 || told[0] != want {
 		t.Errorf("one more than the bucket holds: %+v", told)
+	}
+
+	told = nil
+	Run(World{Tasks: 50, Within: time.Minute, Outage: outages[1], Span: 2 * time.Minute, Backoff: spy, Seed: seed})
+	for _, f := range told {
+		want := refresh.Failure{Class: fault.ServerError, Count: 1, Age: refusal}
+		if f.Class == fault.Timeout {
+			want.Class, want.Age = fault.Timeout, noAnswer
+		}
+		if f != want {
+			t.Errorf("the first call of a task: %+v, want %+v", f, want)
+		}
+	}
+	if len(told) != 50 {
+		t.Errorf("%d failures", len(told))
 	}
 }
 

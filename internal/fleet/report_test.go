@@ -63,14 +63,14 @@ func TestSplice(t *testing.T) {
 func TestMeasures(t *testing.T) {
 	calls := make([]int32, 30)
 	for i := range calls {
-		calls[i] = int32(i)
+		calls[i] = int32(i + 1)
 	}
 	const s = time.Second
 	for _, c := range []struct {
 		from, to   time.Duration
 		mean, peak float64
 	}{
-		{0, 30 * s, 14.5, 24.5}, {0, 10 * s, 4.5, 4.5}, {5 * s, 7*s + 1, 6, 1.8}, {25 * s, time.Hour, 27, 13.5}, {time.Hour, 2 * time.Hour, 0, 0}, {9 * s, 9 * s, 0, 0},
+		{0, 30 * s, 15.5, 25.5}, {0, 10 * s, 5.5, 5.5}, {0, 11 * s, 6, 6.5}, {5 * s, 7*s + 1, 7, 2.1}, {25 * s, time.Hour, 28, 14}, {time.Hour, 2 * time.Hour, 0, 0}, {9 * s, 9 * s, 0, 0},
 	} {
 		if got := Mean(calls, c.from, c.to); got != c.mean {
 			t.Errorf("%s to %s: mean %v, want %v", c.from, c.to, got, c.mean)
@@ -81,7 +81,7 @@ func TestMeasures(t *testing.T) {
 	}
 
 	r := Result{
-		World:    World{Within: 2 * s, Span: 6 * s},
+		World:    World{Within: 2 * s, Span: 60 * s},
 		Waiting:  []int32{0, 500, 499, 500, 7, 0},
 		Accepted: []int32{9, 9, 250, 9, 500, 9},
 	}
@@ -98,7 +98,7 @@ func TestMeasures(t *testing.T) {
 		t.Errorf("drained after %s", got)
 	}
 	r.Waiting[5] = 1
-	if got := r.Drained(); got != 6*s {
+	if got := r.Drained(); got != 60*s {
 		t.Errorf("never drained, and yet after %s", got)
 	}
 	r.World.Within = 0

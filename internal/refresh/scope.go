@@ -80,10 +80,23 @@ func (l *Loop) fetched(s *scope, t token.Token, err error, took, at time.Duratio
 		return
 	}
 	l.succeeded(s, t)
-	for _, recalled := range l.doubted { // a scope that failed meanwhile may have a good token in a file
+	if l.doubted != nil {
+		l.adoptAgain()
+	}
+}
+
+// adoptAgain judges what the files held at the start by the time that AWS has now told: a local clock that is ahead had condemned
+// good tokens, which a scope that fails may need, and one that is behind has put off the renewal of the adopted ones.
+func (l *Loop) adoptAgain() {
+	for _, recalled := range l.doubted {
 		l.adopt(recalled)
 	}
 	l.doubted = nil
+	for _, s := range l.scopes {
+		if s.grant != nil && !s.asked {
+			l.schedule(s, l.cfg.Policy.Due(s.grant.Issued, s.grant.Expires, l.cfg.Rand()).Sub(l.now()))
+		}
+	}
 }
 
 // agree lets an answer tell the time, and returns its token dated by the clock that all tokens are judged by. A custom endpoint,

@@ -35,6 +35,11 @@ func sumOf(auth string) string {
 // live runs the world of a seed.
 func live(t *testing.T, seed uint64, pl plant, loud bool) *world {
 	var w *world
+	defer func() {
+		if p := recover(); p != nil { // of the bubble: a goroutine is left in it
+			panic(fmt.Sprintf("in the world of seed %d: %v", seed, p))
+		}
+	}()
 	synctest.Test(t, func(*testing.T) {
 		w = newWorld(settle(seed), pl)
 		if loud {

@@ -590,7 +590,7 @@ var accidents = []struct {
 	{"killstep", 2, (*world).killAtStep},
 	{"restart", 12, (*world).restart},
 	{"power", 20, (*world).powerCut},
-	{"hup", 8, (*world).hup},
+	{"hup", 6, (*world).hup},
 	{"step", 10, (*world).stepClock},
 	{"suspend", 15, (*world).suspend},
 	{"pause", 25, (*world).pause},
@@ -854,7 +854,7 @@ func (w *world) powerCut() {
 
 func (w *world) hup() {
 	times, gap := 1, time.Duration(0)
-	if w.rng.IntN(3) == 0 {
+	if w.rng.IntN(2) == 0 {
 		times, gap = 1+w.rng.IntN(30), w.between(time.Millisecond, 3*time.Second)
 	}
 	var again func()

@@ -317,20 +317,18 @@ func (f *File) saveState(d dir, want []Want) {
 
 // Read returns the document as it stands on disk now, and whether there is a file; the document of none is empty.
 func (f *File) Read() (Document, bool, error) {
-	f.writing.Lock()
-	defer f.writing.Unlock()
+	var s sight // nobody else's: no view is made of it
 	d, err := f.openDir(f.dir)
 	if err != nil {
 		return Document{}, false, f.fail("read "+f.path, nil, err)
 	}
 	defer d.close()
-	name, _, err := f.find(d, &f.sight)
+	name, _, err := f.find(d, &s)
 	if err != nil {
 		return Document{}, false, err
 	}
-	doc, err := f.load(d, name, &f.sight)
-	f.firm = false // no view was made of it
-	return doc, f.seen.exists && err == nil, err
+	doc, err := f.load(d, name, &s)
+	return doc, s.seen.exists && err == nil, err
 }
 
 // Probe tries what a Sync needs of the directory, down to the fsync, with a temporary file that it removes again: the file itself
