@@ -107,11 +107,11 @@ func TestExpired(t *testing.T) {
 		want   int
 	}{
 		{Outage{4 * time.Hour, 7*time.Hour + 58*time.Minute}, 0},
-		{Outage{4 * time.Hour, 8*time.Hour + 5*time.Minute}, 500},
-		{Outage{4 * time.Hour, 40 * time.Hour}, 500},
-		{Outage{4 * time.Hour, watched}, 500}, // no end is seen
+		{Outage{4 * time.Hour, 8*time.Hour + 5*time.Minute}, 50},
+		{Outage{4 * time.Hour, 40 * time.Hour}, 50},
+		{Outage{4 * time.Hour, watched}, 50}, // no end is seen
 	} {
-		if r := Run(World{Tasks: 500, Within: time.Second, Outage: c.outage, Span: watched, Seed: seed}); r.Expired != c.want {
+		if r := Run(World{Tasks: 50, Within: time.Second, Outage: c.outage, Span: watched, Seed: seed}); r.Expired != c.want {
 			t.Errorf("%s for %s: %d tokens ended, want %d", c.outage, c.outage.For, r.Expired, c.want)
 		}
 	}

@@ -115,6 +115,9 @@ func (s source) Token(ctx context.Context, sc token.Scope) (token.Token, error) 
 	t.Auth = secret.New(auth)
 	w.sums[t.Auth.Sum()] = w.issued[auth]
 	p.answered[st.n] = answered{w.mono(), w.trueNow(), t.Expires.Sub(t.Issued)}
+	if p.anchored < 0 {
+		p.oriented = w.mono()
+	}
 	p.anchored = w.mono()
 	w.event("issued", st.n, st.serial)
 	p.calls[st.n].success(w, t.Expires.Sub(t.Issued))

@@ -32,8 +32,9 @@ type process struct {
 	gone     chan struct{} // closed at death
 
 	calls    []*calls
-	answered []answered // by site
-	anchored time.Duration
+	answered []answered       // by site
+	anchored time.Duration    // when AWS told the time last; -1: never
+	oriented time.Duration    // and first
 	pausedAt int              // world.pauses when it was anchored last
 	wrote    []map[string]int // by output and host: the token that this process put there
 	unread   []bool           // by output: the disk kept the process from what an earlier one left

@@ -523,6 +523,18 @@ func (w *world) peace() {
 		w.breach("not ready in peace: %v", v.Reasons)
 		w.mu.Unlock()
 	}
+	for range 40 { // a write that is under way ends
+		w.mu.Lock()
+		busy := 0
+		for _, v := range w.volumes {
+			busy += v.open[w.p]
+		}
+		w.mu.Unlock()
+		if busy == 0 {
+			break
+		}
+		w.nap(slotWorld, 5*time.Millisecond)
+	}
 	w.mu.Lock()
 	for _, v := range w.volumes {
 		for name := range v.names {
@@ -595,6 +607,7 @@ var accidents = []struct {
 	{"suspend", 15, (*world).suspend},
 	{"pause", 25, (*world).pause},
 	{"forge", 15, (*world).forge},
+	{"wake", 10, (*world).wakeWrong},
 }
 
 func (w *world) awsTrouble() {
@@ -907,6 +920,24 @@ func (w *world) stepClock() {
 	w.outOfTurn()
 }
 
+// wakeWrong starts the process again with another date.
+func (w *world) wakeWrong() {
+	d := time.Duration((w.rng.Float64()*2 - 1) * float64(w.cfg.life))
+	w.killNow()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stats.steps++
+	w.event("step", d)
+	store(&w.offset, right(w)+d)
+	w.pauses++
+	w.outOfTurn()
+}
+
+// right is the offset at which the wall clock is right.
+func right(w *world) time.Duration {
+	return time.Duration(load(&w.offset)) - w.wall().Sub(w.trueNow())
+}
+
 func (w *world) suspend() {
 	d := w.between(time.Second, w.cfg.life*13/12)
 	w.mu.Lock()
@@ -993,7 +1024,8 @@ func (w *world) consume(strict bool) {
 			st := w.siteOf[s.Hosts()[0]]
 			a := p.answered[st.n]
 			fresh := a.life > 0 && now.Sub(a.date) < a.life/2 && mono-a.at > 2*time.Second
-			reachable := st.trouble.kind == "" && mono-st.since > 330*time.Second && mono-p.at > 330*time.Second
+			reachable := st.trouble.kind == "" && mono-st.since > 330*time.Second && mono-p.at > 330*time.Second &&
+				(p.anchored < 0 && p.sure(w) || p.anchored >= 0 && mono-p.oriented > 15*time.Second) // a clock that is wrong, and no word of AWS: nobody can know
 			if !fresh && !reachable {
 				continue
 			}
