@@ -1,6 +1,7 @@
 package refresh
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -161,5 +162,64 @@ func TestAdoptedTokenIsVerified(t *testing.T) {
 		r.pass(time.Minute)
 		r.wantCalls(0)
 		r.wantAccepted(Accepted)
+	})
+}
+
+// A local clock that is wrong at the start is believed only until AWS tells the time: then what it condemned is looked at again,
+// and what it put off is due when it should be.
+func TestAdoptUnderAWrongClock(t *testing.T) {
+	onlyC := func(r *rig) {
+		r.source.set(func(_ context.Context, s token.Scope, _ int) (token.Token, error) {
+			if s.Region == "eu-west-1" {
+				return r.source.good(s), nil
+			}
+			return token.Token{}, broken(fault.Network)
+		})
+	}
+	bubble(t, []string{hostA, hostC}, func(r *rig) {
+		r.files[0].remember(hostA, r.left(0, -time.Hour, fullLife))
+		r.clock.step(14 * time.Hour)
+		onlyC(r)
+	}, func(r *rig) {
+		r.wantEntry(0, 0, true)
+		r.wantEntry(0, 1, true)
+	})
+	bubble(t, []string{hostA, hostC}, func(r *rig) {
+		r.files[0].remember(hostA, r.left(0, -5*time.Hour, fullLife))
+		r.clock.step(-5 * time.Hour)
+	}, func(r *rig) {
+		r.pass(time.Hour - time.Second)
+		if n := len(r.source.times("us-west-2")); n != 0 {
+			t.Errorf("renewed %d times too early", n)
+		}
+		r.pass(2 * time.Second)
+		if n := len(r.source.times("us-west-2")); n != 1 {
+			t.Errorf("renewed %d times at half of its life", n)
+		}
+	})
+}
+
+// A file that cannot be written keeps its good token in the books: beside a longer one that was adopted from another file, and
+// however many newer ones come.
+func TestTokenThatStaysInAFile(t *testing.T) {
+	bubble(t, nil, func(r *rig) {
+		r.addOutput()
+		longer := r.left(0, -time.Hour, fullLife)
+		longer.Auth = secret.New("longer")
+		r.files[0].remember(hostA, r.left(0, -2*time.Hour, fullLife))
+		r.files[1].remember(hostA, longer)
+		r.files[0].err, r.files[0].readable = broken(fault.OutputFull), true
+	}, func(r *rig) {
+		r.wantEntry(0, 0, true)
+		r.wantEntry(1, 0, true)
+		for range 3 * maxKnown {
+			r.loop.Renew()
+			r.pass(2 * time.Second)
+		}
+		r.wantEntry(0, 0, true)
+		r.wantEntry(1, 0, true)
+		if n := len(r.loop.View().Scopes[0].Known); n > maxKnown {
+			t.Errorf("%d tokens are known", n)
+		}
 	})
 }

@@ -220,6 +220,7 @@ type fakeFile struct {
 	sums     map[string]writer.Sum
 	recalled map[string]writer.Grant
 	err      error         // of Sync and Look
+	readable bool          // err is of Sync alone
 	block    chan struct{} // Sync, Look and Recall hang until it is closed
 	takes    time.Duration // a Sync
 	seeing   time.Duration // how long a Look takes
@@ -293,6 +294,9 @@ func (f *fakeFile) Look() (writer.View, error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.readable {
+		return writer.View{Exists: f.exists, Sums: f.sums}, nil
+	}
 	return writer.View{Exists: f.exists, Sums: f.sums}, f.err
 }
 

@@ -39,7 +39,7 @@ type process struct {
 	wrote    []map[string]int // by output and host: the token that this process put there
 	unread   []bool           // by output: the disk kept the process from what an earlier one left
 	met      [][]error        // by output: what the write under way met
-	synced   []time.Time      // by output: when the write under way began, true time
+	synced   []time.Time      // by output: when the write under way began, true time; zero where the process could not know it
 	outErr   []time.Duration  // by output: when a write failed last
 	repairs  [][]time.Duration
 
@@ -325,7 +325,10 @@ type guarded struct {
 func (g *guarded) Sync(want []writer.Want) (writer.Result, error) {
 	w, p := g.p.w, g.p
 	w.mu.Lock()
-	p.synced[g.n] = w.trueNow()
+	p.synced[g.n] = time.Time{}
+	if p.sure(w) {
+		p.synced[g.n] = w.trueNow()
+	}
 	w.mu.Unlock()
 	g.write <- struct{}{}
 	defer func() { <-g.write }()

@@ -175,7 +175,11 @@ func (d Document) get() *document {
 
 // lookup is run once per document, and only when somebody asks for single hosts: Merge needs no index.
 func (d *document) lookup() map[string]sighting {
-	index := make(map[string]sighting)
+	n := 0
+	for i := range d.auths {
+		n += len(d.auths[i].hosts)
+	}
+	index := make(map[string]sighting, n)
 	for i := range d.auths {
 		if d.auths[i].null {
 			for k, f := range index {

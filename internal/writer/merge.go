@@ -223,7 +223,7 @@ func (m *merge) addAuths() {
 
 // writeTo writes the document with its patches, piece by piece: a thousand tokens are 4 MB, which nobody needs twice in memory.
 func (m *merge) writeTo(w *bufio.Writer) {
-	done := 0
+	done, plain := 0, ""
 	for i, p := range m.patches {
 		last := len(m.pieces)
 		if i+1 < len(m.patches) {
@@ -231,8 +231,12 @@ func (m *merge) writeTo(w *bufio.Writer) {
 		}
 		_, _ = w.Write(m.b[done:p.from])
 		for _, p := range m.pieces[p.first:last] {
-			if p.raw && special([]byte(p.text)) < len(p.text) {
+			switch {
+			case !p.raw || p.text == plain: // one token serves many hosts: to compare a string with itself costs nothing
+			case special([]byte(p.text)) < len(p.text):
 				p.text = quote(p.text)
+			case len(p.text) > len(plain):
+				plain = p.text
 			}
 			_, _ = w.WriteString(p.text)
 		}
