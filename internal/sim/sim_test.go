@@ -17,10 +17,10 @@ import (
 var (
 	oneSeed  = flag.Uint64("seed", 0, "replay the world of one seed")
 	aloud    = flag.Bool("aloud", false, "with -seed: print every event")
-	budget   = flag.Duration("budget", 3*time.Second, "how long TestWorld makes new worlds")
+	budget   = flag.Duration("budget", 2*time.Second, "how long TestWorld makes new worlds")
 	renewals = flag.Int("renewals", 0, "how many renewals TestWorld makes; takes the place of -budget")
 	years    = flag.Int("years", 0, "how many task-years TestYears lives through, with tokens of 12 hours")
-	replays  = flag.Int("replays", 2, "how many worlds TestReplay lives through twice")
+	replays  = flag.Int("replays", 1, "how many worlds TestReplay lives through twice")
 	first    = flag.Uint64("first", 1, "the first seed")
 )
 
@@ -104,7 +104,7 @@ func TestWorld(t *testing.T) {
 		if *renewals > 0 {
 			return all.renewals >= *renewals && all.faults() >= *renewals/10
 		}
-		return worlds >= 2 && time.Since(start) > *budget
+		return worlds >= 1 && time.Since(start) > *budget
 	})
 	t.Logf("%s; %s on %d cores", &all, time.Since(start).Round(time.Second), runtime.GOMAXPROCS(0))
 }
@@ -122,7 +122,7 @@ func TestYears(t *testing.T) {
 // A seed is a world: twice the same, to the event.
 func TestReplay(t *testing.T) {
 	for n := range uint64(*replays) {
-		seed := *first + 2 + n
+		seed := *first + 106 + n // with small ones first
 		one, two := live(t, seed, plant{}, false), live(t, seed, plant{}, false)
 		if one.digest != two.digest || one.stats != two.stats {
 			t.Errorf("seed %d: %016x %s\n%016x %s", seed, one.digest, &one.stats, two.digest, &two.stats)
