@@ -129,7 +129,7 @@ func removeMarked(value string) {
 		filter += "=" + value
 	}
 	if ids := strings.Fields(engine("ps", "-aq", "--filter", filter).out); len(ids) > 0 {
-		engine(append([]string{"rm", "-f"}, ids...)...)
+		engine(append([]string{"rm", "-f", "-v"}, ids...)...) // -v: the volume that VOLUME makes where none is mounted
 	}
 	for _, kind := range []string{"volume", "network"} {
 		if ids := strings.Fields(engine(kind, "ls", "-q", "--filter", filter).out); len(ids) > 0 {

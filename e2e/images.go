@@ -25,9 +25,9 @@ import (
 	"time"
 )
 
-// Nothing can be pulled where these tests run: what the images of the Internet would bring is made of what the machine has. All but the
-// refresher's own image are kept between runs, under tags that say what is in them. `docker rmi $(docker images -q -f
-// label=ecr-refresher.e2e)` forgets them.
+// Nothing can be pulled where these tests run: what the images of the Internet would bring is made of what the machine has. All images
+// are kept, so that the next run finds its stand-ins and its layers; `docker rmi -f $(docker images -aq -f label=ecr-refresher.e2e)`
+// forgets them, with what builds of older sources left behind.
 const (
 	imagePrefix    = "ecr-refresher-e2e/"
 	refresherImage = imagePrefix + "refresher:amd64"

@@ -80,7 +80,7 @@ const (
 	nobody  = 65534
 	module  = "Go module"
 	debian  = "Debian package"
-	machine = "this machine"
+	machine = "as installed"
 )
 
 // ofModule is the version of a tool that builtTool built.
