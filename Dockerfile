@@ -22,7 +22,6 @@ FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build --chown=65532:65532 /out/run /run
 COPY --from=build /out/refresher /refresher
-# Behind the files: with --platform the legacy builder refuses a stage on scratch that begins with words.
 ARG VERSION
 LABEL org.opencontainers.image.title="ecr-refresher" \
       org.opencontainers.image.description="Keeps the other containers of an Amazon ECS task logged in to ECR" \

@@ -61,7 +61,7 @@ func Ready(v refresh.View) Verdict {
 			if e := v.Entry(o, i); !e.Valid {
 				reasons = append(reasons, because(v, o, i, e))
 			} else if hidden := v.Shadowed(o, i); hidden != "" {
-				reasons = append(reasons, fmt.Sprintf("%s: %s is hidden: %s; remove it from the file, or set \"credHelpers\": {%s} for docker", out.Name, r.Spec.Name, hidden, noHelpers(r.Spec.Hosts())))
+				reasons = append(reasons, fmt.Sprintf("%s: %s is hidden: %s; %s", out.Name, r.Spec.Name, hidden, unhide(noHelpers(r.Spec.Hosts()))))
 			}
 		}
 	}
@@ -117,6 +117,11 @@ func told(err error) string {
 		s += " (" + cure + ")"
 	}
 	return s
+}
+
+// unhide is the cure of a hidden entry, with the members of credHelpers that bring docker back to the file.
+func unhide(members string) string {
+	return "remove it from the file; for docker, crane and buildctl alone set \"credHelpers\": {" + members + "}, which breaks skopeo, podman and buildah"
 }
 
 // noHelpers is what makes docker read the file for these hosts, whatever helpers it names: members of credHelpers.

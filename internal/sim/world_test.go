@@ -646,6 +646,9 @@ func (w *world) diskTrouble() {
 	f := kinds[w.rng.IntN(len(kinds))]
 	v := w.anyVolume()
 	lasts := w.between(time.Second, w.cfg.life)
+	if w.rng.IntN(8) == 0 { // somebody sees that the file does not change, and does not see why
+		w.in(lasts/4, func() { w.storm(20, max(lasts/40, time.Second)) })
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.event("disk", v.n, f.err, f.hang, f.reads, lasts)
@@ -870,6 +873,11 @@ func (w *world) hup() {
 	if w.rng.IntN(2) == 0 {
 		times, gap = 1+w.rng.IntN(30), w.between(time.Millisecond, 3*time.Second)
 	}
+	w.storm(times, gap)
+}
+
+// storm is somebody who wants new tokens now.
+func (w *world) storm(times int, gap time.Duration) {
 	var again func()
 	again = func() {
 		w.mu.Lock()

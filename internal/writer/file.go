@@ -7,7 +7,6 @@ package writer
 
 import (
 	"bytes"
-	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -15,7 +14,6 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -313,47 +311,6 @@ func (f *File) saveState(d dir, want []Want) {
 	if replace(d, stateName(f.base), bytes.NewReader(b), found{}, 0o600, nil) == nil {
 		f.known = known
 	}
-}
-
-// Read returns the document as it stands on disk now, and whether there is a file; the document of none is empty.
-func (f *File) Read() (Document, bool, error) {
-	var s sight // nobody else's: no view is made of it
-	d, err := f.openDir(f.dir)
-	if err != nil {
-		return Document{}, false, f.fail("read "+f.path, nil, err)
-	}
-	defer d.close()
-	name, _, err := f.find(d, &s)
-	if err != nil {
-		return Document{}, false, err
-	}
-	doc, err := f.load(d, name, &s)
-	return doc, s.seen.exists && err == nil, err
-}
-
-// Probe tries what a Sync needs of the directory, down to the fsync, with a temporary file that it removes again: the file itself
-// is not touched. Errors are those of Sync.
-func (f *File) Probe() error {
-	f.writing.Lock()
-	defer f.writing.Unlock()
-	d, err := f.openDir(f.dir)
-	if err != nil {
-		return f.fail("write beside "+f.path, nil, err)
-	}
-	defer d.close()
-	name, _, err := f.find(d, &f.sight)
-	if err != nil {
-		return err
-	}
-	parent, base := path.Split(name)
-	tmp := parent + tempPrefix(base) + rand.Text()[:8] // by this name a refresher finds what a killed doctor leaves
-	if err := writeTemp(d, tmp, strings.NewReader("probe\n"), found{}, 0o600, false); err != nil {
-		return f.fail("write beside "+f.path, d, err)
-	}
-	if err := d.remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) { // a refresher that starts may have tidied it away
-		return f.fail("write beside "+f.path, d, err)
-	}
-	return nil
 }
 
 // Recall returns, by host, the tokens in the file that an earlier process of this task wrote and remembered. Whether they

@@ -1,0 +1,167 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"ecr-refresher/internal/fault"
+	"ecr-refresher/internal/token"
+)
+
+func (e *exam) assumeRole(ctx context.Context) []Result {
+	var chains []scope
+	for _, s := range e.scopes {
+		if s.Roles != "" {
+			chains = append(chains, s)
+		}
+	}
+	switch {
+	case len(e.scopes) == 0:
+		return skip("because the registries are not known (registries)")
+	case len(chains) == 0:
+		return ok("no registry names a role: the task role itself is used")
+	case e.client == nil || !e.hasCreds:
+		return skip("because there are no credentials to assume a role with (credentials)")
+	}
+	told := map[string]bool{} // steps that chains have in common
+	var all []Result
+	for _, s := range chains {
+		for _, r := range e.chain(ctx, s) {
+			if key := r.Of + r.Seen; !told[key] {
+				told[key] = true
+				all = append(all, r)
+			}
+		}
+	}
+	return all
+}
+
+// chain assumes the roles of a scope one after another.
+func (e *exam) chain(ctx context.Context, s scope) []Result {
+	if s.bad {
+		return nil
+	}
+	roles := strings.Fields(s.Roles)
+	before := "the task role"
+	arn := "TASK-ROLE-ARN"
+	if e.agent != nil && e.agent.RoleArn != "" {
+		arn = e.agent.RoleArn
+	}
+	var results []Result
+	for i, role := range roles {
+		name := role
+		if len(roles) > 1 {
+			name = fmt.Sprintf("%s (%d of %d)", role, i+1, len(roles))
+		}
+		if host := e.dead(s.urls[:1]); host != "" {
+			e.noIdentity[s.Scope] = true
+			return append(results, of(name, skip("because "+host+" does not answer (api)"))...)
+		}
+		c, err := e.client.Credentials(ctx, s.Scope, i+1)
+		if err != nil {
+			e.noIdentity[s.Scope] = true
+			paste := ""
+			if class, _ := fault.ClassOf(err); class == fault.AssumeRole {
+				paste = assumePolicies(arn, role, i == len(roles)-1 && s.ExternalID != "")
+			}
+			results = append(results, mild(s.optional, of(name, failed(err, paste)))...)
+			for j := i + 1; j < len(roles); j++ {
+				results = append(results, of(fmt.Sprintf("%s (%d of %d)", roles[j], j+1, len(roles)), skip("because the role before it is not assumed"))...)
+			}
+			return results
+		}
+		results = append(results, of(name, ok("assumed by %s, %s", before, until(c.Expires)))...)
+		before, arn = role, role
+	}
+	return results
+}
+
+// assumePolicies are the two sides that must agree before one role may assume another.
+func assumePolicies(from, to string, external bool) string {
+	condition := ""
+	if external {
+		condition = `, "Condition": {"StringEquals": {"sts:ExternalId": "THE-EXTERNAL-ID"}}`
+	}
+	return `{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "` + to + `"}` + "\n" +
+		`{"Effect": "Allow", "Principal": {"AWS": "` + from + `"}, "Action": "sts:AssumeRole"` + condition + `}`
+}
+
+// dead is the first host among URLs that does not answer, empty where all do.
+func (e *exam) dead(urls []string) string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, at := range urls {
+		if u, err := url.Parse(at); err == nil && e.unreachable[u.Host] {
+			return u.Host
+		}
+	}
+	return ""
+}
+
+func (e *exam) tokenCheck(ctx context.Context) []Result {
+	switch {
+	case len(e.scopes) == 0:
+		return skip("because the registries are not known (registries)")
+	case e.client == nil || !e.hasCreds:
+		return skip("because there are no credentials to ask with (credentials)")
+	}
+	return each(e.scopes, func(s scope) []Result { return mild(s.optional, of(s.String(), e.issue(ctx, s))) })
+}
+
+// issue asks for the token of one scope.
+func (e *exam) issue(ctx context.Context, s scope) []Result {
+	switch host := e.dead(s.urls); {
+	case s.bad:
+		return skip("because it cannot be asked for (aws_settings)")
+	case e.noIdentity[s.Scope]:
+		return skip("because its role is not assumed (assume_role)")
+	case host != "":
+		return skip("because " + host + " does not answer (api)")
+	}
+	start := time.Now()
+	t, err := e.client.Token(ctx, s.Scope)
+	if err != nil {
+		paste := ""
+		if class, _ := fault.ClassOf(err); class == fault.AccessDenied {
+			paste = `{"Effect": "Allow", "Action": "ecr:GetAuthorizationToken", "Resource": "*"}`
+			if s.Public {
+				paste = `{"Effect": "Allow", "Action": ["ecr-public:GetAuthorizationToken", "sts:GetServiceBearerToken"], "Resource": "*"}`
+			}
+		}
+		return failed(err, paste)
+	}
+	e.mu.Lock()
+	e.tokens[s.Scope] = t
+	e.mu.Unlock()
+	return ok("issued %s, valid for %s", took(time.Since(start)), t.Life().Round(time.Second))
+}
+
+func (e *exam) accepted(ctx context.Context) []Result {
+	if len(e.specs) == 0 {
+		return skip("because the registries are not known (registries)")
+	}
+	return each(indexes(e.specs), func(i int) []Result {
+		s := e.specs[i]
+		host := s.Host.Name
+		e.mu.Lock()
+		t, got := e.tokens[token.ScopeOf(s)]
+		e.mu.Unlock()
+		switch {
+		case !got:
+			return of(host, skip("because there is no token for it (token)"))
+		case e.dead([]string{"https://" + host + "/v2/"}) != "":
+			return of(host, skip("because it does not answer (registry_host)"))
+		}
+		if err := e.client.Accepts(ctx, host, t.Auth); err != nil {
+			paste := ""
+			if class, _ := fault.ClassOf(err); class == fault.TokenRejected && strings.Contains(err.Error(), "403") {
+				paste = `{"Effect": "Allow", "Principal": "*", "Action": "ecr:*", "Resource": "*"}`
+			}
+			return mild(s.Optional, of(host, failed(err, paste)))
+		}
+		return of(host, ok("it accepts the token"))
+	})
+}
