@@ -16,6 +16,7 @@ type output struct {
 	cfg   Output
 
 	written  int           // the publication that the file holds
+	standing int           // the one that stands in it, be it not durable
 	changed  bool          // the file may have changed
 	inFlight bool          // at most one write at a time
 	notYet   time.Duration // not before this, on the elapsed clock: back-off of a failure or of a contested file
@@ -102,6 +103,9 @@ func (l *Loop) synced(ctx context.Context, i, publication int, r writer.Result, 
 	o.inFlight = false
 	before := o.written
 	fresh := before < publication
+	if err == nil || r.Wrote { // a failure too may have put it there
+		o.standing = max(o.standing, publication)
+	}
 	if err != nil {
 		l.writeFailed(o, asFault(err, fault.OutputOther, "write "+o.state.Name))
 		return

@@ -188,11 +188,11 @@ func (l *Loop) know(s *scope, g *writer.Grant, publication int) {
 	l.dirty = true
 }
 
-// stands reports whether a token is the last that was written to some output.
+// stands reports whether a token is the last that came into some output.
 func (l *Loop) stands(k Known, known []Known) bool {
 	return slices.ContainsFunc(l.outputs, func(o *output) bool {
-		return k.publication <= o.written && !slices.ContainsFunc(known, func(n Known) bool {
-			return k.publication < n.publication && n.publication <= o.written
+		return k.publication <= o.standing && !slices.ContainsFunc(known, func(n Known) bool {
+			return k.publication < n.publication && n.publication <= o.standing
 		})
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"path/filepath"
 	"slices"
@@ -190,7 +191,7 @@ type Result struct {
 
 // Sync makes the file hold what is wanted. Where it does already, nothing is written; an entry of ours that is not wanted stays
 // as it is: the token in it may still be good. The file that was there stays in every failure but one: when the new one is in
-// its place and may not outlive a power cut. Errors are of an output class.
+// its place and may not outlive a power cut; the result says so too. Errors are of an output class.
 func (f *File) Sync(want []Want) (Result, error) {
 	f.writing.Lock()
 	defer f.writing.Unlock()
@@ -202,8 +203,8 @@ func (f *File) Sync(want []Want) (Result, error) {
 		return Result{}, f.fail("write "+f.path, nil, err)
 	}
 	defer d.close()
+	var r Result
 	for range 5 { // somebody else's write between our read and our rename: read again
-		var r Result
 		if r, err = f.sync(d, want); err == nil {
 			f.saveState(d, want) // where the file was right already; else it is
 			return r, nil
@@ -212,7 +213,7 @@ func (f *File) Sync(want []Want) (Result, error) {
 			break
 		}
 	}
-	return Result{}, err
+	return r, err
 }
 
 func (f *File) sync(d dir, want []Want) (Result, error) {
@@ -244,9 +245,10 @@ func (f *File) sync(d dir, want []Want) (Result, error) {
 	f.firm, f.durable = false, false
 	if err := replace(d, name, content, f.seen, f.mode, func() { f.saveState(d, want) }); err != nil {
 		f.tidy = false
-		return Result{}, f.fail("write "+f.path, d, err)
+		return Result{Wrote: errors.As(err, new(notDurable))}, f.fail("write "+f.path, d, err)
 	}
 	f.durable = true
+	f.forgetOthers(want)
 	return Result{Wrote: true, Found: f.describe(doc, want)}, nil
 }
 
@@ -287,30 +289,38 @@ func (f *File) describe(doc Document, want []Want) string {
 	return fmt.Sprintf("the mode was %#o", f.seen.stamp.mode.Perm())
 }
 
-// saveState writes the state file where it lacks a token that is wanted. It keeps those of the time before, as the file still
-// holds them until it is replaced. It is a hint: a failure costs one call after the next restart.
+// saveState writes the state file where it lacks a token that is wanted. It keeps all that were known before, as the file may
+// hold them until it is replaced. It is a hint: a failure costs one call after the next restart.
 func (f *File) saveState(d dir, want []Want) {
 	tokens := tokensOf(want)
 	if !slices.ContainsFunc(tokens, func(t tokenState) bool { return f.known[t.Sum] != t }) {
 		return
 	}
-	known := make(map[string]tokenState, len(tokens))
+	known := maps.Clone(f.known)
+	if known == nil {
+		known = make(map[string]tokenState, len(tokens))
+	}
 	for _, t := range tokens {
 		known[t.Sum] = t
 	}
-	all := slices.Clone(tokens)
-	for sum, t := range f.known {
-		if _, again := known[sum]; !again {
-			all = append(all, t)
-		}
-	}
-	b, err := encodeState(f.task, all)
+	b, err := encodeState(f.task, slices.Collect(maps.Values(known)))
 	if err != nil {
 		return
 	}
 	if replace(d, stateName(f.base), bytes.NewReader(b), found{}, 0o600, nil) == nil {
 		f.known = known
 	}
+}
+
+// forgetOthers drops what the file has been replaced without; the state file follows at its next write.
+func (f *File) forgetOthers(want []Want) {
+	known := make(map[string]tokenState, len(f.known))
+	for _, t := range tokensOf(want) {
+		if k, ok := f.known[t.Sum]; ok {
+			known[t.Sum] = k
+		}
+	}
+	f.known = known
 }
 
 // Recall returns, by host, the tokens in the file that an earlier process of this task wrote and remembered. Whether they

@@ -45,8 +45,16 @@ func replace(d dir, name string, content io.WriterTo, old found, mode fs.FileMod
 	if hint {
 		return nil
 	}
-	return d.sync(parent)
+	if err := d.sync(parent); err != nil {
+		return notDurable{err}
+	}
+	return nil
 }
+
+// notDurable is a failure at 8: the new document stands under the name all the same.
+type notDurable struct{ error }
+
+func (e notDurable) Unwrap() error { return e.error }
 
 // writeTemp is steps 1 to 6. A failure leaves nothing.
 func writeTemp(d dir, tmp string, content io.WriterTo, old found, mode fs.FileMode, hint bool) (err error) {

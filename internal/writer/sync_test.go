@@ -383,6 +383,12 @@ func TestStateKnowsBoth(t *testing.T) {
 	if got := scopes(newFile(path)); got[hostA] != "scope of old" {
 		t.Errorf("before the rename: %v", got)
 	}
+	if _, err := f.Sync(wants(hostA, "newer")); err == nil {
+		t.Fatal("the rename was not stopped")
+	}
+	if got := scopes(newFile(path)); got[hostA] != "scope of old" {
+		t.Errorf("before the second rename: %v", got)
+	}
 	stop = false
 	mustSync(t, f, wants(hostA, "new"))
 	if got := scopes(newFile(path)); got[hostA] != "scope of new" {
