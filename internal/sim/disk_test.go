@@ -278,6 +278,7 @@ type handle struct {
 	*mount
 	closed     bool
 	readStamp  stamp
+	lookStamp  stamp  // at the last lstat
 	readAt     int    // the version that was read; 0 for none
 	readDoc    string // what was foreign in it
 	readAuths  map[string]string
@@ -381,9 +382,9 @@ func (h *handle) Lstat(name string) (fs.FileInfo, error) {
 	defer v.w.mu.Unlock()
 	n := v.names[name]
 	if name == config {
-		h.lookedAt, h.looked = 0, true
+		h.lookStamp, h.lookedAt, h.looked = stamp{}, 0, true
 		if n != nil {
-			h.lookedAt = n.version
+			h.lookStamp, h.lookedAt = stampOf(n), n.version
 		}
 	}
 	if n == nil {
@@ -657,10 +658,8 @@ func (w *world) published(h *handle, old, n *node) {
 		w.breach("output %d: foreign content was\n%swhen it was read, and is written as\n%s", v.n, h.readDoc, doc.rest)
 	}
 	if at != h.readAt {
-		if h.lookedAt == h.readAt {
-			w.stats.racesLost++ // between the look and the rename, or within one tick of the disk's clock: documented
-		} else if old != nil && stampOf(old) == h.readStamp {
-			w.stats.racesLost++ // nothing that a program can ask a disk for tells the two apart
+		if h.lookStamp == h.readStamp { // between the look and the rename, or nothing that a disk tells sets the two apart: documented
+			w.stats.racesLost++
 		} else {
 			w.breach("output %d: version %d was read, %d was seen just now, and it is replaced all the same", v.n, h.readAt, h.lookedAt)
 		}
