@@ -28,7 +28,7 @@ var walls = map[string][]string{
 	"internal/metrics": {"internal/refresh", "internal/fault"},
 	"internal/fleet":   {"internal/refresh", "internal/fault"},
 	"internal/refresh": {"internal/token", "internal/writer", "internal/registry", "internal/fault", "internal/secret"},
-	"internal/token":   {"internal/registry", "internal/fault", "internal/secret"},
+	"internal/token":   {"internal/registry", "internal/fault", "internal/secret", "internal/trust"},
 	"internal/writer":  {"internal/fault", "internal/secret"},
 	"internal/taskdef": {"internal/registry"},
 	"internal/iam":     {"internal/registry"},
@@ -42,6 +42,7 @@ var walls = map[string][]string{
 	"internal/fault":    {},
 	"internal/secret":   {},
 	"internal/suggest":  {},
+	"internal/trust":    {},
 	"internal/sandbox":  {}, // nor is it imported by anybody but its command
 }
 

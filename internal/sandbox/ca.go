@@ -32,7 +32,8 @@ func newAuthority(dir string) (*authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	tmpl := certTemplate("ecr-refresher sandbox CA")
+	tmpl := certTemplate("Root CA of the ecr-refresher sandbox")
+	tmpl.Subject.Organization = []string{"Amazon"} // as AWS's roots have it (https://www.amazontrust.com/repository/)
 	tmpl.IsCA = true
 	tmpl.BasicConstraintsValid = true
 	tmpl.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature

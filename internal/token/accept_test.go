@@ -105,7 +105,7 @@ func registryOf(t *testing.T, answer http.HandlerFunc) (asked func() []*http.Req
 	}))
 	t.Cleanup(srv.Close)
 	gate.lead(t, srv.Listener.Addr().String())
-	trust(t, srv.Certificate().Raw)
+	trustOnly(t, srv.Certificate().Raw)
 	return func() []*http.Request {
 		mu.Lock()
 		defer mu.Unlock()
@@ -113,8 +113,8 @@ func registryOf(t *testing.T, answer http.HandlerFunc) (asked func() []*http.Req
 	}
 }
 
-// trust makes a certificate the only one that is trusted.
-func trust(t *testing.T, der []byte) {
+// trustOnly makes a certificate the only one that is trusted.
+func trustOnly(t *testing.T, der []byte) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "ca.pem")
 	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {

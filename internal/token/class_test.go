@@ -371,7 +371,7 @@ func TestClassOfTLS(t *testing.T) {
 					_ = c.Close()
 				}
 			}()
-			trust(t, cert.Certificate[0])
+			trustOnly(t, cert.Certificate[0])
 			gate.lead(t, l.Addr().String())
 			_, err = newClient(t, Options{}).Token(t.Context(), here)
 			wantFault(t, err, fault.TLS, opToken, secretsOf(sb)...)
@@ -384,7 +384,7 @@ func TestClassOfTLS(t *testing.T) {
 		sb := inTask(t, sandbox.Config{})
 		srv := httptest.NewTLSServer(http.NotFoundHandler()) // has a certificate for example.com
 		t.Cleanup(srv.Close)
-		trust(t, srv.Certificate().Raw)
+		trustOnly(t, srv.Certificate().Raw)
 		gate.lead(t, srv.Listener.Addr().String())
 		_, err := newClient(t, Options{}).Token(t.Context(), here)
 		wantFault(t, err, fault.TLS, opToken, secretsOf(sb)...)

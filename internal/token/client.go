@@ -22,6 +22,7 @@ import (
 	"github.com/aws/smithy-go/middleware"
 
 	"ecr-refresher/internal/fault"
+	"ecr-refresher/internal/trust"
 )
 
 // Options are the settings of a [Client]; the zero value is right on ECS.
@@ -38,7 +39,7 @@ type Options struct {
 type Client struct {
 	opts Options
 	cfg  func() aws.Config // a function, as it holds the environment's keys: fmt shows no more than an address
-	http *http.Client      // for the registries
+	http *http.Client      // for AWS and for the registries
 	ids  *identities
 
 	mu   sync.Mutex
@@ -68,6 +69,7 @@ func New(ctx context.Context, opts Options) (*Client, error) {
 	client := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 		t.MaxIdleConnsPerHost = opts.MaxConns
 		t.IdleConnTimeout = 10 * time.Second // the next call is hours away
+		t.MaxResponseHeaderBytes = maxAnswer
 	})
 	instance := imds.ClientDisabled
 	if opts.AllowInstanceRole {
@@ -77,7 +79,7 @@ func New(ctx context.Context, opts Options) (*Client, error) {
 	// takes no context: one hung request would wedge every later one. A proxy must not see these either.
 	local := &http.Client{
 		Timeout:       min(opts.Timeout, localTimeout),
-		Transport:     &http.Transport{DisableKeepAlives: true},
+		Transport:     survivable{bounded{&http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: maxAnswer}}},
 		CheckRedirect: stay,
 	}
 	cfg, err := config.LoadDefaultConfig(ctx,
@@ -96,18 +98,22 @@ func New(ctx context.Context, opts Options) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the AWS settings: %w", &spoken{clip(innermost(err)), err})
 	}
-	// The transport comes from cfg, not from client: LoadDefaultConfig gives AWS_CA_BUNDLE's roots to a copy. The SDK's client
-	// around it would follow a 307.
-	transport := cfg.HTTPClient.(*awshttp.BuildableClient).GetTransport()
+	// The transport comes from cfg, not from client: LoadDefaultConfig gives AWS_CA_BUNDLE's roots to a copy. From here on there
+	// is one, for the APIs and for the registries, and no redirect is followed.
+	shared := &http.Client{Transport: trust.Transport(cfg.HTTPClient.(*awshttp.BuildableClient).GetTransport()), CheckRedirect: stay}
+	cfg.HTTPClient = shared
 	c := &Client{
 		opts: opts,
 		cfg:  func() aws.Config { return cfg },
-		http: &http.Client{Transport: transport, CheckRedirect: stay},
+		http: shared,
 		apis: map[Scope]api{},
 	}
 	c.ids = newIdentities(c.cfg, opts)
 	return c, nil
 }
+
+// CloseIdle closes the connections that are not in use: the next call is hours away.
+func (c *Client) CloseIdle() { c.http.CloseIdleConnections() }
 
 // stay follows no redirect: what these clients send is a secret, meant for one host.
 func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }

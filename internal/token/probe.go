@@ -96,10 +96,8 @@ func (c *Client) Reach(ctx context.Context, at string) (Answer, error) {
 	}
 	req.Header.Set("User-Agent", "ecr-refresher/"+c.opts.Version)
 	req.Close = true
-	if t, ok := c.http.Transport.(*http.Transport); ok && t.Proxy != nil {
-		if proxy, err := t.Proxy(req); err == nil && proxy != nil {
-			a.Proxy = proxy.Host // no more of it: a password may stand before
-		}
+	if proxy, err := http.ProxyFromEnvironment(req); err == nil && proxy != nil { // as the SDK's transport does
+		a.Proxy = proxy.Host // no more of it: a password may stand before
 	}
 	start := time.Now()
 	res, err := c.http.Do(req)
