@@ -70,33 +70,33 @@ func needsTask(specs []registry.Spec) bool {
 	return len(specs) == 0
 }
 
-// resolve completes the registries: none given is the task's own.
+// resolve completes the registries, in place: none given is the task's own.
 func resolve(set settings, s surroundings) ([]registry.Spec, error) {
 	specs := set.registries
 	if len(specs) == 0 {
 		specs = []registry.Spec{{Name: registry.DefaultName}}
 	}
-	resolved := make([]registry.Spec, len(specs))
 	var errs []error
 	for i, spec := range specs {
 		var err error
-		if resolved[i], err = spec.Resolve(s.task.Account, s.region); err != nil {
+		if specs[i], err = spec.Resolve(s.task.Account, s.region); err != nil {
 			errs = append(errs, err)
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	return resolved, registry.CheckSpecs(resolved) // "default" may turn out to be a registry that is named too
+	return specs, registry.CheckSpecs(specs) // "default" may turn out to be a registry that is named too
 }
 
 // assembly is the loop with everything that it needs.
 type assembly struct {
-	loop  *refresh.Loop
-	specs []registry.Spec // resolved
-	names []string        // of the registries, as configured
-	paths []string        // of the outputs
-	task  ecs.Task
+	loop   *refresh.Loop
+	client *token.Client
+	specs  []registry.Spec // resolved
+	names  []string        // of the registries, as configured
+	paths  []string        // of the outputs
+	task   ecs.Task
 }
 
 // assemble builds the loop of a command. Nothing runs yet. An error is a wrong setting.
@@ -113,7 +113,7 @@ func assemble(ctx context.Context, inv invocation, set settings, log *zap.Logger
 	if err != nil {
 		return assembly{}, err
 	}
-	a := assembly{task: around.task, specs: specs}
+	a := assembly{client: client, task: around.task, specs: specs}
 	var hosts []string
 	var errs []error
 	for _, s := range specs {

@@ -81,10 +81,16 @@ const stopMost = 7 * time.Second
 
 // keep assembles the loop, opens the front door for it, and runs it.
 func keep(ctx context.Context, inv invocation, set settings, log *zap.Logger, front *front, onSilence func(time.Duration)) error {
-	late := &lateObserver{}
+	late, quiet := &lateObserver{}, make(chan struct{}, 1)
 	a, err := assemble(ctx, inv, set, log, func(c *refresh.Config) {
 		c.Observer = late
 		c.OnSilence = onSilence
+		c.OnQuiet = func() {
+			select {
+			case quiet <- struct{}{}:
+			default: // told already
+			}
+		}
 	})
 	if ctx.Err() != nil { // asked to stop, perhaps while it waited for the task metadata
 		return nil //nolint:nilerr // then nothing is wrong with the settings
@@ -104,6 +110,7 @@ func keep(ctx context.Context, inv invocation, set settings, log *zap.Logger, fr
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.loop.Run(ctx) })
+	group.Go(func() error { tidy(ctx, quiet, a.client); return nil })
 	group.Go(func() error {
 		for {
 			select {

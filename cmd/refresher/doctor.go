@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
@@ -103,8 +102,8 @@ func doctorConfig(inv invocation, cli parsed) doctor.Config {
 
 // cheapChecks are those of the doctor that /status carries: no network, nothing written.
 func cheapChecks(ctx context.Context, inv invocation, set settings, a assembly) func() []health.Check {
+	set.registries = a.specs
 	cfg := doctorConfig(inv, parsed{settings: set})
-	cfg.Registries = slices.Clone(a.specs)
 	look := doctor.Watch(cfg)
 	return func() []health.Check {
 		var checks []health.Check

@@ -11,6 +11,7 @@ package refresh
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -75,6 +76,7 @@ type Config struct {
 	Clock      Clock               // default: the machine's
 	Rand       func() float64      // uniform in [0, 1); default math/rand/v2
 	OnSnapshot func(*Snapshot)     // called by the loop's goroutine with each new snapshot; must not block
+	OnQuiet    func()              // called by the loop's goroutine when the last of some calls has ended and the files are written; must not block
 	OnSilence  func(time.Duration) // called once at most, by another goroutine, if the loop has not turned for Silence
 }
 
@@ -114,6 +116,7 @@ type Loop struct {
 	rejecting             []bool // by registry: the log has told that it rejects the token
 	verifying             int
 	verifiedAt            time.Duration
+	called                bool // somebody was asked since the last quiet moment
 }
 
 // New makes a loop. It starts nothing.
@@ -219,6 +222,7 @@ func (l *Loop) turn(ctx context.Context) time.Duration {
 	}
 	l.startSyncs(ctx)
 	l.verifyHourly(ctx)
+	l.quieten()
 	l.beat.Store(int64(time.Since(l.born)))
 	return l.untilNext()
 }
@@ -228,6 +232,18 @@ func (l *Loop) lookAtAll() {
 	l.looked = l.clock.Elapsed()
 	for _, o := range l.outputs {
 		o.changed = true
+	}
+}
+
+// quieten tells that nothing is under way any more.
+func (l *Loop) quieten() {
+	l.called = l.called || l.fetching > 0 || l.verifying > 0
+	if !l.called || l.fetching > 0 || l.verifying > 0 || slices.ContainsFunc(l.outputs, func(o *output) bool { return o.inFlight }) {
+		return
+	}
+	l.called = false
+	if l.cfg.OnQuiet != nil {
+		l.cfg.OnQuiet()
 	}
 }
 

@@ -24,7 +24,6 @@ func (c *Client) Accepts(ctx context.Context, host string, auth secret.Secret) e
 	}
 	req.Header.Set("Authorization", "Basic "+auth.Reveal())
 	req.Header.Set("User-Agent", "ecr-refresher/"+c.opts.Version)
-	req.Close = true // the next question is hours away
 	res, err := c.http.Do(req)
 	if err != nil {
 		v := byTransport(err)

@@ -39,7 +39,7 @@ type Options struct {
 type Client struct {
 	opts Options
 	cfg  func() aws.Config // a function, as it holds the environment's keys: fmt shows no more than an address
-	http *http.Client      // for AWS and for the registries
+	http *http.Client      // for the registries
 	ids  *identities
 
 	mu   sync.Mutex
@@ -98,22 +98,24 @@ func New(ctx context.Context, opts Options) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the AWS settings: %w", &spoken{clip(innermost(err)), err})
 	}
-	// The transport comes from cfg, not from client: LoadDefaultConfig gives AWS_CA_BUNDLE's roots to a copy. From here on there
-	// is one, for the APIs and for the registries, and no redirect is followed.
-	shared := &http.Client{Transport: trust.Transport(cfg.HTTPClient.(*awshttp.BuildableClient).GetTransport()), CheckRedirect: stay}
-	cfg.HTTPClient = shared
+	// The transport comes from cfg, not from client: LoadDefaultConfig gives AWS_CA_BUNDLE's roots to a copy. And no redirect is
+	// followed, as the SDK's own client would.
+	calls := cfg.HTTPClient.(*awshttp.BuildableClient).GetTransport()
+	questions := calls.Clone()
+	questions.DisableKeepAlives = true // each host is asked once in hours; a pool of them would remember every name
+	cfg.HTTPClient = &http.Client{Transport: bounded{trust.Transport(calls)}, CheckRedirect: stay}
 	c := &Client{
 		opts: opts,
 		cfg:  func() aws.Config { return cfg },
-		http: shared,
+		http: &http.Client{Transport: trust.Transport(questions), CheckRedirect: stay},
 		apis: map[Scope]api{},
 	}
 	c.ids = newIdentities(c.cfg, opts)
 	return c, nil
 }
 
-// CloseIdle closes the connections that are not in use: the next call is hours away.
-func (c *Client) CloseIdle() { c.http.CloseIdleConnections() }
+// CloseIdle closes the connections to AWS that are not in use: the next call is hours away.
+func (c *Client) CloseIdle() { c.cfg().HTTPClient.(*http.Client).CloseIdleConnections() }
 
 // stay follows no redirect: what these clients send is a secret, meant for one host.
 func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }

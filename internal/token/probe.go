@@ -95,7 +95,6 @@ func (c *Client) Reach(ctx context.Context, at string) (Answer, error) {
 		return Answer{}, &fault.Error{Class: fault.BadRequest, Op: op, Err: &spoken{clip(innermost(err)), err}, Cure: "see that the name is a host name"}
 	}
 	req.Header.Set("User-Agent", "ecr-refresher/"+c.opts.Version)
-	req.Close = true
 	if proxy, err := http.ProxyFromEnvironment(req); err == nil && proxy != nil { // as the SDK's transport does
 		a.Proxy = proxy.Host // no more of it: a password may stand before
 	}

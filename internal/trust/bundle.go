@@ -8,14 +8,16 @@ import (
 	"encoding/pem"
 	"os"
 	"runtime"
+	"sync"
 )
 
 // bundle is where crypto/x509 finds the machine's roots in our image, and on Debian and its like. On others all roots are
 // parsed, as by any Go program.
 const bundle = "/etc/ssl/certs/ca-certificates.crt"
 
-// likely is those of the machine's roots that AWS's endpoints are likely to chain to; nil where there is none.
-func likely() *x509.CertPool {
+// likely is those of the machine's roots that AWS's endpoints are likely to chain to; nil where there is none. It reads the
+// bundle once, as crypto/x509 does.
+var likely = sync.OnceValue(func() *x509.CertPool {
 	if runtime.GOOS != "linux" { // other systems keep their roots, and what they distrust, elsewhere
 		return nil
 	}
@@ -24,7 +26,7 @@ func likely() *x509.CertPool {
 		return nil
 	}
 	return pick(text)
-}
+})
 
 // pick returns the certificates of a bundle that name Amazon or Starfield; nil for none. It decodes only the beginning of the
 // others: a root names its issuer, itself, within the first 300 bytes.
