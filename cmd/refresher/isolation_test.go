@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"ecr-refresher/internal/fault"
 	"ecr-refresher/internal/sandbox"
 )
 
@@ -135,5 +136,32 @@ func TestCredentialEndpoint(t *testing.T) {
 			p.until("the token is written", func() bool { code, _ := p.get("/healthz"); return code == 200 })
 			p.stop()
 		})
+	}
+}
+
+// The ECS agent answers 503 CredentialsUninitialized for the first 10 s of a task. The program waits for it, asks it every 2 s
+// at the most, tells of it once, and is healthy as soon as it can be.
+func TestEndpointThatStartsLate(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t, sandbox.Config{})
+	set("credentials:unavailable")(t, p)
+	p.start()
+	p.until("the failure is logged", func() bool { return p.line("renewal failed", string(fault.CredentialsUnavailable)) != nil })
+	if code, body := p.get("/healthz"); code != 503 || !strings.Contains(body, string(fault.CredentialsUnavailable)) {
+		t.Errorf("health: %d %s", code, body)
+	}
+	time.Sleep(10 * time.Second)
+	if n := p.aws.Calls()["credentials"]; n < 5 || n > 30 {
+		t.Errorf("the endpoint was asked %d times in 10 s: %v", n, p.aws.Calls())
+	}
+	p.aws.Set()
+	recovered := time.Now()
+	p.until("a valid token is in the file", func() bool { code, _ := p.get("/healthz"); return code == 200 })
+	t.Logf("healthy %s after the endpoint's recovery", time.Since(recovered).Round(10*time.Millisecond))
+	if n := strings.Count(p.out.String(), "renewal failed"); n > 2 { // the first, and the tenth
+		t.Errorf("%d lines tell of it", n)
+	}
+	if p.line("renewal works again", "") == nil {
+		t.Error("no line tells of the recovery")
 	}
 }

@@ -225,3 +225,24 @@ func TestCustomEndpointWithAWrongClock(t *testing.T) {
 		})
 	}
 }
+
+// The credential endpoint of a task that has just started answers 503 for a while: whenever it recovers within the first minute,
+// the first token is in the file within 2 s, however the back-off's dice fall.
+func TestFirstTokenFollowsTheEndpointsRecovery(t *testing.T) {
+	for _, recovery := range []time.Duration{time.Second / 2, 3 * time.Second, 10 * time.Second, 31 * time.Second, 58 * time.Second} {
+		for _, dice := range []float64{0, 0.5, almost} {
+			bubble(t, nil, func(r *rig) {
+				r.cfg.Rand = func() float64 { return dice }
+				r.source.fail(fault.CredentialsUnavailable)
+			}, func(r *rig) {
+				r.pass(recovery)
+				r.wantEntry(0, 0, false)
+				r.source.fail("")
+				r.pass(2 * time.Second)
+				if !r.wantEntry(0, 0, true).Valid {
+					t.Errorf("recovery at %s, dice %.1f: calls at %v", recovery, dice, r.source.times(""))
+				}
+			})
+		}
+	}
+}
