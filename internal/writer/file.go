@@ -249,7 +249,7 @@ func (f *File) sync(d dir, want []Want) (Result, error) {
 	}
 	f.durable = true
 	f.forgetOthers(want)
-	return Result{Wrote: true, Found: f.describe(doc, want)}, nil
+	return Result{Wrote: true, Found: f.describe(content)}, nil
 }
 
 // settle makes sure that what is right will stay, where the last rename was not made durable: it failed there, or an earlier
@@ -272,19 +272,12 @@ func (f *File) holds(want []Want) bool {
 }
 
 // describe says in words what differed first, for the log line of a repair.
-func (f *File) describe(doc Document, want []Want) string {
-	if !f.seen.exists {
+func (f *File) describe(c Content) string {
+	switch {
+	case !f.seen.exists:
 		return "the file was missing"
-	}
-	for _, w := range want {
-		switch auth, ok := doc.entry(w.Host); {
-		case !ok:
-			return "the entry of " + w.Host + " was missing"
-		case string(auth) != w.Grant.Auth.Reveal():
-			return "the entry of " + w.Host + " had another token"
-		case !doc.Owned(w.Host):
-			return "the entry of " + w.Host + " was doubled or in another form"
-		}
+	case c.found != "":
+		return c.found
 	}
 	return fmt.Sprintf("the mode was %#o", f.seen.stamp.mode.Perm())
 }

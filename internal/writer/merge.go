@@ -28,6 +28,9 @@ type piece struct {
 type own struct {
 	host, auth string
 	placed     bool // has an entry in the target already
+
+	// What was found of it: an entry under just this name; one with another token; one that is not as we write it.
+	stands, stale, odd bool
 }
 
 // patch replaces a range of the document by the pieces from first on, up to those of the next patch.
@@ -61,7 +64,25 @@ func (d Document) Merge(entries []Entry) (out Content, changed bool) {
 	if len(m.patches) == 0 {
 		m.b = m.given
 	}
-	return Content{m.writeTo, m.size()}, len(m.patches) > 0
+	return Content{m.writeTo, m.size(), m.found()}, len(m.patches) > 0
+}
+
+// found says in words what was there of the first of ours that is not as it should be.
+func (m *merge) found() string {
+	for _, o := range m.own {
+		switch {
+		case !o.stands && o.auth != "":
+			return "the entry of " + o.host + " was missing"
+		case o.stale:
+			return "the entry of " + o.host + " had another token"
+		case o.odd:
+			return "the entry of " + o.host + " was doubled or in another form"
+		}
+	}
+	if len(m.patches) > 0 && len(m.own) > 0 {
+		return "the entry of " + m.own[0].host + " was hidden by a null"
+	}
+	return ""
 }
 
 // size is that of the document with its patches, escapes aside.
@@ -80,6 +101,7 @@ func (m *merge) size() int {
 type Content struct {
 	write func(*bufio.Writer)
 	size  int
+	found string // what the document that it replaces had instead, in words
 }
 
 // WriteTo implements io.WriterTo.
@@ -118,11 +140,18 @@ func (m *merge) section(i int) {
 	for j := len(fate) - 1; j >= 0; j-- {        // backwards: of repeated keys the last one is in use
 		key := text(m.b, sec.hosts[j].key)
 		o, exact := m.index[string(key)]
-		_, alias := m.index[string(bareHost(key))]
+		alias := exact
+		if !exact {
+			o, alias = m.index[string(bareHost(key))]
+		}
+		if exact {
+			m.own[o].stands = true
+		}
 		if exact && isTarget && !m.own[o].placed && m.own[o].auth != "" {
 			m.own[o].placed = true
 			fate[j] = o
-		} else if exact || alias {
+		} else if alias {
+			m.own[o].odd = true
 			fate[j] = drop
 			continue
 		} else {
@@ -146,7 +175,7 @@ func (m *merge) section(i int) {
 	for j := range fate {
 		switch h := &sec.hosts[j]; {
 		case fate[j] >= 0:
-			m.set(h, m.own[fate[j]].auth, inner)
+			m.set(h, &m.own[fate[j]], inner)
 			kept++
 		case fate[j] == keep:
 			kept++
@@ -165,20 +194,22 @@ func (m *merge) section(i int) {
 
 func (o own) missing() bool { return o.auth != "" && !o.placed }
 
-// set makes auth the value of h, which is there already.
-func (m *merge) set(h *host, auth string, l layout) {
+// set gives h, which is there already, our value.
+func (m *merge) set(h *host, o *own, l layout) {
 	if h.auth.to == 0 {
+		o.odd = true
 		m.cut(h.val.from, h.val.to)
 		m.text("{" + l.deeper() + `"auth"` + l.colon + `"`)
-		m.raw(auth)
+		m.raw(o.auth)
 		m.text(`"` + l.line + "}")
 		return
 	}
-	if string(text(m.b, h.auth)) == auth {
+	if string(text(m.b, h.auth)) == o.auth {
 		return
 	}
+	o.stale = true
 	m.cut(h.auth.from+1, h.auth.to-1)
-	m.raw(auth)
+	m.raw(o.auth)
 }
 
 // entries writes the missing entries; before stands in front of the first one.

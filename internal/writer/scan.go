@@ -1,6 +1,7 @@
 package writer
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"math/bits"
@@ -27,6 +28,7 @@ type scanner struct {
 	i     int
 	depth int // objects opened by object
 	want  string
+	last  []byte // the long string read last, with its closing quote
 }
 
 func (s *scanner) fail(want string) bool {
@@ -239,10 +241,18 @@ func (s *scanner) digits() bool {
 	return s.i > from || s.fail("a digit")
 }
 
-// str reads a string; i is at its opening quote.
+// longString is about where a comparison begins to be cheaper than a search. Tokens are some thousand bytes long.
+const longString = 256
+
+// str reads a string; i is at its opening quote. One token serves many hosts, so a string is first compared with the one before.
 func (s *scanner) str() (lit, bool) {
 	l := lit{span: span{from: s.i}}
 	s.i++
+	if len(s.last) > 0 && bytes.HasPrefix(s.b[s.i:], s.last) {
+		s.i += len(s.last)
+		l.to = s.i
+		return l, true
+	}
 	for {
 		s.i += special(s.b[s.i:])
 		switch c := s.peek(); {
@@ -251,6 +261,9 @@ func (s *scanner) str() (lit, bool) {
 		case c == '"':
 			s.i++
 			l.to = s.i
+			if !l.escaped && l.to-l.from > longString {
+				s.last = s.b[l.from+1 : l.to]
+			}
 			return l, true
 		case c != '\\':
 			return l, s.fail("no control character inside a string")

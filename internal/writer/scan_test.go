@@ -195,3 +195,32 @@ func TestSyntaxError(t *testing.T) {
 		}
 	}
 }
+
+// A long string that is compared with the one before is read as if it were the first.
+func TestRepeatedString(t *testing.T) {
+	long := strings.Repeat("x", longString)
+	for name, c := range map[string]struct {
+		second string // with its quotes
+		ok     bool
+	}{
+		"the same":          {`"` + long + `"`, true},
+		"longer":            {`"` + long + `x"`, true},
+		"shorter":           {`"` + long[1:] + `"`, true},
+		"other end":         {`"` + long[1:] + `y"`, true},
+		"escape at its end": {`"` + long + `\""`, true},
+		"backslash inside":  {`"` + long[1:] + `\x"`, false},
+		"control":           {`"` + long + "\n" + `"`, false},
+		"not closed":        {`"` + long, false},
+	} {
+		b := []byte(`{"a":"` + long + `","b":` + c.second + `}`)
+		if ok, at, want := accepts(b); ok != c.ok || ok != json.Valid(b) {
+			t.Errorf("%s: %v at %d, expected %s", name, ok, at, want)
+		}
+		if !c.ok {
+			continue
+		}
+		if m := membersOf(t, b); len(m) != 2 || m[1].val != c.second {
+			t.Errorf("%s: %q", name, m)
+		}
+	}
+}
