@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -26,6 +28,9 @@ func healthcheck(ctx context.Context, inv invocation, listen string) int {
 	}
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // no proxy: it is this very host
 	res, err := client.Do(req)
+	for again := 10 * time.Millisecond; cutOff(err) && pause(ctx, again); again *= 2 {
+		res, err = client.Do(req)
+	}
 	if err != nil {
 		fmt.Fprintln(inv.out, "unhealthy: the refresher does not answer; see that it runs and that it has the same REFRESHER_LISTEN:", err)
 		return exitFailed
@@ -38,6 +43,24 @@ func healthcheck(ctx context.Context, inv invocation, listen string) int {
 	}
 	fmt.Fprintln(inv.out, "healthy")
 	return exitOK
+}
+
+// cutOff reports whether the server closed the connection before it answered: so it does where more connections come than it
+// keeps, and the next one may have better luck.
+func cutOff(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF)
+}
+
+// pause waits for d; false where ctx ends before.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // local is the address at which a server that listens on another one is reached from here.

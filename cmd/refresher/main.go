@@ -22,6 +22,7 @@ import (
 )
 
 func main() {
+	hide() // before any secret is here but those of the environment
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)

@@ -5,10 +5,11 @@ import (
 	"net/http"
 	"runtime"
 	"sync"
+	"time"
 )
 
-// conns keeps the number of open connections at a maximum without ever making the accept loop wait: one more connection
-// closes the one that most likely nobody misses. Nothing here looks at a clock or an address: all clients of a probe come
+// conns keeps the number of open connections at a maximum: one more connection closes the one that most likely nobody misses.
+// The accept loop waits for nobody but requests that are about to be answered, and not long for those. Nothing here looks at a clock or an address: all clients of a probe come
 // from 127.0.0.1, the hostile one too.
 type conns struct {
 	max int
@@ -18,6 +19,8 @@ type conns struct {
 	cut   map[net.Conn]bool // closed by us, their goroutine not yet ended
 	turns uint64            // counts changes of state: the order in which connections came to theirs
 	empty chan struct{}     // closed when no connection is left; nil until asked for
+	busy  int               // how many are in StateActive
+	eased chan struct{}     // told when there are fewer
 }
 
 type conn struct {
@@ -26,11 +29,14 @@ type conn struct {
 }
 
 func newConns(limit int) *conns {
-	return &conns{max: limit, open: make(map[net.Conn]*conn), cut: make(map[net.Conn]bool)}
+	return &conns{max: limit, open: make(map[net.Conn]*conn), cut: make(map[net.Conn]bool), eased: make(chan struct{}, 1)}
 }
 
-// maxCut times max connections that we closed may still have a goroutine. net/http lets one sleep for 500 ms after a header
-// that is too large, holding some 10 KB: without a bound, 10,000 of them a second would be 50 MB.
+// stateWriting is our own: the answer is ready, and the client has yet to take it. In StateActive it is the client that waits.
+const stateWriting = http.StateClosed + 1
+
+// maxCut times max connections that we closed may still have a goroutine, of some 10 KB each. They end at once, but for those
+// that a handler holds.
 const maxCut = 4
 
 // admit takes c in. The connection to close for it, if any, is c itself when too many are still ending.
@@ -42,7 +48,7 @@ func (t *conns) admit(c net.Conn) (closing net.Conn) {
 			return c
 		}
 		closing = t.victim()
-		delete(t.open, closing)
+		t.remove(closing)
 		t.cut[closing] = true
 	}
 	t.turns++
@@ -50,15 +56,38 @@ func (t *conns) admit(c net.Conn) (closing net.Conn) {
 	return closing
 }
 
-// victim is the oldest of the larger group among those that wait: those that never sent a request (first, if the groups are
-// equal) and those idle after one. The larger group, not always the first: else 255 clients that once sent a request would
-// leave all others a single place. Requests in flight are left alone unless they take more than three quarters of the places:
-// only clients that do not read their answers come to that. So a newcomer has time for its request until at least max/8
-// others have come after it.
+// remove takes c out of those that are open.
+func (t *conns) remove(c net.Conn) {
+	if is := t.open[c]; is != nil && is.state == http.StateActive {
+		t.eases()
+	}
+	delete(t.open, c)
+}
+
+func (t *conns) eases() {
+	t.busy--
+	select {
+	case t.eased <- struct{}{}:
+	default:
+	}
+}
+
+// crowded reports whether there is no place left, as requests in flight take more than three quarters of them.
+func (t *conns) crowded() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.open) >= t.max && 4*t.busy > 3*t.max
+}
+
+// victim is the oldest of the largest group among those that wait: those that never sent a request (first, if groups are
+// equal), those idle after one, and those that do not take their answer. The largest group, not always the first: else 255
+// clients that once sent a request would leave all others a single place. Requests in flight are left alone unless they take
+// more than three quarters of the places although they were waited for: handlers that hang come to that. So a newcomer has
+// time for its request until at least max/12 others have come after it.
 func (t *conns) victim() net.Conn {
 	var (
-		count  [http.StateIdle + 1]int
-		oldest [http.StateIdle + 1]net.Conn
+		count  [stateWriting + 1]int
+		oldest [stateWriting + 1]net.Conn
 	)
 	for c, is := range t.open {
 		count[is.state]++
@@ -66,28 +95,39 @@ func (t *conns) victim() net.Conn {
 			oldest[is.state] = c
 		}
 	}
-	switch {
-	case 4*count[http.StateActive] > 3*t.max:
+	if 4*t.busy > 3*t.max {
 		return oldest[http.StateActive]
-	case count[http.StateIdle] > count[http.StateNew]:
-		return oldest[http.StateIdle]
-	default:
-		return oldest[http.StateNew]
 	}
+	largest := http.StateNew
+	for _, state := range []http.ConnState{http.StateIdle, stateWriting} {
+		if count[state] > count[largest] {
+			largest = state
+		}
+	}
+	return oldest[largest]
 }
 
 // changed is the server's ConnState hook.
 func (t *conns) changed(c net.Conn, state http.ConnState) {
+	if h, ok := c.(*head); ok {
+		h.changed(state)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch state {
-	case http.StateActive, http.StateIdle:
+	case http.StateActive, http.StateIdle, stateWriting:
 		if is := t.open[c]; is != nil { // nil: cut already
+			if is.state == http.StateActive {
+				t.eases()
+			}
+			if state == http.StateActive {
+				t.busy++
+			}
 			t.turns++
 			is.state, is.since = state, t.turns
 		}
 	case http.StateClosed, http.StateHijacked:
-		delete(t.open, c)
+		t.remove(c)
 		delete(t.cut, c)
 		if t.empty != nil && len(t.open)+len(t.cut) == 0 {
 			close(t.empty)
@@ -118,6 +158,25 @@ func (t *conns) ended() <-chan struct{} {
 	return t.empty
 }
 
+// mostWait is how long newcomers wait, one here and the others in the kernel's queue, while requests in flight take all the places.
+const mostWait = 100 * time.Millisecond
+
+// ease waits while there is no place but that of a request in flight.
+func (t *conns) ease() {
+	if !t.crowded() {
+		return
+	}
+	wait := time.NewTimer(mostWait)
+	defer wait.Stop()
+	for t.crowded() {
+		select {
+		case <-t.eased:
+		case <-wait.C:
+			return
+		}
+	}
+}
+
 // listener accepts for conns.
 type listener struct {
 	net.Listener
@@ -130,6 +189,8 @@ func (l listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
+		c = &head{Conn: c}
+		l.conns.ease()
 		closing := l.conns.admit(c)
 		if closing != nil {
 			_ = closing.Close()

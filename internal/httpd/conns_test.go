@@ -14,7 +14,7 @@ type fakeConn struct {
 	id int
 }
 
-// Each word of steps is one event: "+1" connection 1 comes, "1a" becomes active, "1i" idle, "1x" ends. The result lists who
+// Each word of steps is one event: "+1" connection 1 comes, "1a" becomes active, "1w" writes, "1i" idle, "1x" ends. The result lists who
 // was closed, in order.
 func TestWhoIsClosed(t *testing.T) {
 	for _, test := range []struct {
@@ -25,6 +25,7 @@ func TestWhoIsClosed(t *testing.T) {
 	}{
 		{"room for all", 3, "+1 +2 +3", ""},
 		{"one that ended makes room", 2, "+1 +2 1x +3", ""},
+		{"one that ended in flight makes room", 4, "+1 1a +2 2a +3 3a 1x +4 4a +5 +6", "5"},
 		{"the oldest that never sent a request", 4, "+1 +2 +3 +4 +5 +6", "1 2"},
 		{"never a request before idle, groups equal", 4, "+1 1a 1i +2 2a 2i +3 +4 +5", "3"},
 		{"the larger group: idle", 4, "+1 1a 1i +2 2a 2i +3 3a 3i +4 +5", "1"},
@@ -33,6 +34,7 @@ func TestWhoIsClosed(t *testing.T) {
 		{"a request in flight is left alone", 4, "+1 1a +2 2a +3 3a +4 +5 +6", "4 5"},
 		{"unless there is nothing else", 4, "+1 1a +2 2a +3 3a +4 4a +5", "1"},
 		{"or they take more than three quarters", 5, "+1 1a +2 2a +3 3a +4 4a +5 +6", "1"},
+		{"those that do not take their answers, where they are the most", 5, "+1 1a 1w +2 2a 2w +3 3a 3w +4 4a 4w +5 +6 +7", "1 2"},
 		{"a single place", 1, "+1 +2 2a +3", "1 2"},
 		{"a request that comes as its connection is closed takes no place", 2, "+1 +2 +3 1a 1i +4 1x", "1 2"},
 		{"too many still ending: the newcomer", 1, "+1 +2 +3 +4 +5 +6 +7", "1 2 3 4 6 7"},
@@ -54,7 +56,16 @@ func TestWhoIsClosed(t *testing.T) {
 				if _, err := fmt.Sscanf(step, "%d%c", &id, &what); err != nil {
 					t.Fatal(err)
 				}
-				conns.changed(all[id], map[rune]http.ConnState{'a': http.StateActive, 'i': http.StateIdle, 'x': http.StateClosed}[what])
+				conns.changed(all[id], map[rune]http.ConnState{'a': http.StateActive, 'w': stateWriting, 'i': http.StateIdle, 'x': http.StateClosed}[what])
+				active := 0
+				for _, is := range conns.open {
+					if is.state == http.StateActive {
+						active++
+					}
+				}
+				if active != conns.busy {
+					t.Errorf("after %s %d are active, counted as %d", step, active, conns.busy)
+				}
 				if len(conns.open) > test.max {
 					t.Errorf("after %s %d are open", step, len(conns.open))
 				}

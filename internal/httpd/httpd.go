@@ -7,6 +7,7 @@
 package httpd
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"strconv"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -26,8 +28,13 @@ const (
 	defaultMaxConns = 256
 	// defaultDrain leaves the process half of the second in which it must be gone after SIGTERM.
 	defaultDrain = 500 * time.Millisecond
-	// maxHeader: a scraper's header is under 1 KB. net/http reads 4 KB more before it answers 431.
+	// maxHeader: a scraper's header is under 1 KB. What is beyond it is read until the 4 KB are full that it began in.
 	maxHeader = 8 << 10
+	// maxRunning is how many handlers run at a time, each of which takes some 100 KB while it does.
+	maxRunning = 4
+	// patience is how long a request waits for those before it: then they hang, such as on a file system, and it may not. The
+	// health check has 4 s.
+	patience = 2 * time.Second
 )
 
 // Config says what to serve where. The zero value of every field but Addr is usable.
@@ -51,7 +58,8 @@ type Server struct {
 	listener net.Listener
 	conns    *conns
 	drain    time.Duration
-	running  atomic.Int64 // requests whose handler has not returned
+	gate     chan struct{} // holds one for each handler that runs
+	running  atomic.Int64  // requests whose handler has not returned
 }
 
 // Listen binds at once, so that a taken port is an error of the start, with its cure in the text. It starts nothing.
@@ -78,16 +86,17 @@ func newServer(cfg Config, listener net.Listener) *Server {
 	if cfg.Handler == nil {
 		cfg.Handler = http.NotFoundHandler() // net/http would serve its global mux
 	}
-	s := &Server{listener: listener, conns: newConns(cfg.MaxConns), drain: cfg.DrainTimeout}
+	s := &Server{listener: listener, conns: newConns(cfg.MaxConns), drain: cfg.DrainTimeout, gate: make(chan struct{}, maxRunning)}
 	s.http = http.Server{
 		Handler:           s.guard(cfg.Handler),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       5 * time.Second,
 		WriteTimeout:      10 * time.Second,
 		IdleTimeout:       60 * time.Second, // a scrape comes every 15 to 60 s, best on the same connection
-		MaxHeaderBytes:    maxHeader,
+		MaxHeaderBytes:    4 * maxHeader,    // head comes first
 		Protocols:         new(http.Protocols),
 		ConnState:         s.conns.changed,
+		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, ofConn{}, c) },
 		ErrorLog:          cmp.Or(cfg.ErrorLog, log.New(io.Discard, "", 0)),
 		// OPTIONS * too gets the answer that every other method gets.
 		DisableGeneralOptionsHandler: true,
@@ -167,12 +176,56 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			// net/http would read up to 256 KB of it after the answer, for up to 5 s, to keep the connection.
 			h.Set("Connection", "close")
 			_ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0))
+			r.Body = http.NoBody // or, of a larger one, sleep for 500 ms before it closes the connection
 		}
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			h.Set("Allow", "GET, HEAD")
 			http.Error(w, "only GET and HEAD are answered here", http.StatusMethodNotAllowed)
 			return
 		}
-		next.ServeHTTP(w, r)
+		a := held{header: h}
+		if !s.run(next, &a, r) {
+			return
+		}
+		h.Set("Content-Length", strconv.Itoa(a.body.Len()))
+		if c, ok := r.Context().Value(ofConn{}).(net.Conn); ok {
+			s.conns.changed(c, stateWriting)
+		}
+		w.WriteHeader(cmp.Or(a.status, http.StatusOK))
+		_, _ = w.Write(a.body.Bytes())
 	})
 }
+
+// ofConn is the key of the connection in a request's context.
+type ofConn struct{}
+
+// run has a handler write its answer as soon as fewer than maxRunning others do; false where the client is gone before.
+func (s *Server) run(next http.Handler, a *held, r *http.Request) bool {
+	wait := time.NewTimer(patience)
+	defer wait.Stop()
+	select {
+	case s.gate <- struct{}{}:
+		defer func() { <-s.gate }()
+	case <-wait.C:
+	case <-r.Context().Done():
+		return false
+	}
+	next.ServeHTTP(a, r)
+	return true
+}
+
+// held is an answer that is kept until it is whole: a client that does not read it keeps no handler running.
+type held struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+// Header implements http.ResponseWriter.
+func (a *held) Header() http.Header { return a.header }
+
+// WriteHeader implements http.ResponseWriter.
+func (a *held) WriteHeader(status int) { a.status = cmp.Or(a.status, status) }
+
+// Write implements http.ResponseWriter.
+func (a *held) Write(p []byte) (int, error) { return a.body.Write(p) }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -169,18 +170,242 @@ func TestKeptConnectionIsClosedByTheStop(t *testing.T) {
 	})
 }
 
-// net/http keeps a goroutine for 500 ms after an answer of 431: not an error, and not a reason to exceed the time.
-func TestStopAfterAMalformedRequest(t *testing.T) {
-	bubble(t, Config{DrainTimeout: 100 * time.Millisecond}, func(t *testing.T, p *pipes, stop func() (time.Duration, error)) {
+// A client that is refused may finish sending for half a second; the stop does not wait for that.
+func TestStopDuringARefusal(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, p *pipes, stop func() (time.Duration, error)) {
 		c := p.dial()
 		defer c.Close()
 		go io.Copy(io.Discard, c)
-		go io.WriteString(c, "GET / HTTP/1.1\r\nX: "+strings.Repeat("x", 16<<10)) // read up to the limit only
-		if took, err := stop(); err != nil || took != 100*time.Millisecond {
-			t.Errorf("stop: %v after %v, want 100ms", err, took)
+		send(t, c, hugeHead[:maxHeader])
+		if took, err := stop(); err != nil || took != 0 {
+			t.Errorf("stop: %v after %v, want at once", err, took)
 		}
-		time.Sleep(time.Second) // until it is gone
 	})
+}
+
+var hugeHead = "GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 6*maxHeader)
+
+// A header that is too large is answered before all of it was sent, the rest is read for a while so that the answer arrives, and
+// none of it holds a place: whoever comes has that of the refused one, at once.
+func TestRefusal(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		sent int
+		more bool // more of it comes whenever it can be sent
+		ends time.Duration
+	}{
+		{"all is sent", 2 * maxHeader, false, linger},
+		{"it never ends", 6 * maxHeader, true, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			bubble(t, Config{Handler: nothing}, func(t *testing.T, p *pipes, stop func() (time.Duration, error)) {
+				c := p.dial()
+				defer c.Close()
+				go func() {
+					_, err := io.WriteString(c, hugeHead[:test.sent])
+					for test.more && err == nil {
+						_, err = io.WriteString(c, "xxxxxxxx")
+					}
+				}()
+				began := time.Now()
+				got, _ := io.ReadAll(c)
+				if string(got) != tooLarge {
+					t.Errorf("answer %q", got)
+				}
+				if took := time.Since(began); took != test.ends {
+					t.Errorf("closed after %v, want %v", took, test.ends)
+				}
+				if _, err := stop(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+func TestRefusedClientGivesItsPlaceAway(t *testing.T) {
+	bubble(t, Config{Handler: nothing, MaxConns: 1}, func(t *testing.T, p *pipes, stop func() (time.Duration, error)) {
+		refused := p.dial()
+		defer refused.Close()
+		go io.WriteString(refused, hugeHead[:2*maxHeader])
+		r := bufio.NewReader(refused)
+		if resp, err := http.ReadResponse(r, nil); err != nil || resp.StatusCode != 431 {
+			t.Fatal(resp, err)
+		}
+		began := time.Now()
+		next := p.dial()
+		defer next.Close()
+		send(t, next, get)
+		answer(t, bufio.NewReader(next), "GET")
+		if took := time.Since(began); took != 0 {
+			t.Errorf("the next one waited for %v", took)
+		}
+		if _, err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// The limit is of each header, not of all that a connection ever carries, and a body is no header.
+func TestHeadersAreCountedOneByOne(t *testing.T) {
+	bubble(t, Config{Handler: nothing}, func(t *testing.T, p *pipes, stop func() (time.Duration, error)) {
+		c := p.dial()
+		defer c.Close()
+		r := bufio.NewReader(c)
+		for range 5 {
+			send(t, c, "GET / HTTP/1.1\r\nHost: x\r\nX: "+strings.Repeat("x", maxHeader*3/4)+"\r\n\r\n")
+			if resp, _ := answer(t, r, "GET"); resp.StatusCode != 200 {
+				t.Fatalf("status %d", resp.StatusCode)
+			}
+		}
+		go io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n"+strings.Repeat("x", 4*maxHeader))
+		began := time.Now()
+		if resp, _ := answer(t, r, "POST"); resp.StatusCode != 405 {
+			t.Errorf("status %d", resp.StatusCode)
+		}
+		_, _ = io.Copy(io.Discard, r)
+		if took := time.Since(began); took != 0 {
+			t.Errorf("a large body kept the connection for %v", took)
+		}
+		if _, err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Few handlers run at a time, the others wait for their turn; but not for handlers that hang.
+func TestHandlersTakeTurns(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		each time.Duration
+		all  time.Duration // until the last of three times maxRunning requests is answered
+		most int           // at the same time
+	}{
+		{"in turn", 100 * time.Millisecond, 300 * time.Millisecond, maxRunning},
+		{"hanging", time.Minute, patience + time.Minute, 3 * maxRunning},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var mu sync.Mutex
+			var now, most int
+			count := func(n int) {
+				mu.Lock()
+				defer mu.Unlock()
+				now += n
+				most = max(most, now)
+			}
+			handler := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+				count(1)
+				time.Sleep(test.each)
+				count(-1)
+			})
+			synctest.Test(t, func(t *testing.T) {
+				p := newPipes()
+				s := newServer(Config{Handler: handler}, p)
+				s.http.WriteTimeout = 0
+				ctx, cancel := context.WithCancel(t.Context())
+				served := make(chan error, 1)
+				go func() { served <- s.Serve(ctx) }()
+				began := time.Now()
+				var asking sync.WaitGroup
+				for range 3 * maxRunning {
+					asking.Go(func() {
+						c := p.dial()
+						defer c.Close()
+						send(t, c, get)
+						answer(t, bufio.NewReader(c), "GET")
+					})
+				}
+				asking.Wait()
+				if took := time.Since(began); took != test.all {
+					t.Errorf("took %v, want %v", took, test.all)
+				}
+				if most != test.most {
+					t.Errorf("%d at the same time, want %d", most, test.most)
+				}
+				cancel()
+				if err := <-served; err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// Clients that do not take their answers are nobody to wait for, however many they are.
+func TestUnreadAnswersMakeNobodyWait(t *testing.T) {
+	bubble(t, Config{Handler: nothing, MaxConns: 4}, func(t *testing.T, p *pipes, stop func() (time.Duration, error)) {
+		for range 4 {
+			c := p.dial()
+			defer c.Close()
+			send(t, c, get)
+			synctest.Wait()
+		}
+		began := time.Now()
+		c := p.dial()
+		defer c.Close()
+		send(t, c, get)
+		answer(t, bufio.NewReader(c), "GET")
+		if took := time.Since(began); took != 0 {
+			t.Errorf("waited for %v", took)
+		}
+		if _, err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Requests in flight that take all their places are waited for, and none is cut; but not for long where they hang.
+func TestNewcomersWaitForRequestsInFlight(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		each time.Duration
+		cut  int
+	}{
+		{"they end", mostWait / 2, 0},
+		{"they hang", time.Hour, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			handler := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				select {
+				case <-time.After(test.each):
+				case <-r.Context().Done():
+				}
+			})
+			bubble(t, Config{Handler: handler, MaxConns: maxRunning}, func(t *testing.T, p *pipes, stop func() (time.Duration, error)) {
+				var asking sync.WaitGroup
+				var cut atomic.Int64
+				var last atomic.Int64 // when the server read the latest request
+				ask := func() {
+					c := p.dial()
+					asking.Go(func() {
+						defer c.Close()
+						send(t, c, get)
+						last.Store(time.Now().UnixNano())
+						if b, _ := io.ReadAll(io.LimitReader(c, 12)); string(b) != "HTTP/1.1 200" {
+							cut.Add(1)
+						}
+					})
+					synctest.Wait()
+				}
+				for range maxRunning {
+					ask()
+				}
+				began := time.Now()
+				ask()
+				time.Sleep(time.Second)
+				if took, want := time.Duration(last.Load()-began.UnixNano()), min(test.each, mostWait); took != want {
+					t.Errorf("waited for %v, want %v", took, want)
+				}
+				if int(cut.Load()) != test.cut {
+					t.Errorf("%d were cut, want %d", cut.Load(), test.cut)
+				}
+				if _, err := stop(); err != nil {
+					t.Error(err)
+				}
+				asking.Wait()
+			})
+		})
+	}
 }
 
 func TestAcceptFails(t *testing.T) {
@@ -244,24 +469,30 @@ func TestSlowClientsAreCut(t *testing.T) {
 	}
 }
 
-// A client that does not read its answer holds its connection for the write timeout, no longer.
+// A client that does not read its answer holds its connection for the write timeout, no longer, and a handler not at all.
 func TestAnswerNotReadIsCut(t *testing.T) {
-	var held time.Duration
+	returned := false
 	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		began := time.Now()
 		_, _ = io.WriteString(w, strings.Repeat("x", 1<<20))
-		held = time.Since(began)
+		returned = true
 	})
 	bubble(t, Config{Handler: handler}, func(t *testing.T, p *pipes, stop func() (time.Duration, error)) {
 		c := p.dial()
 		defer c.Close()
 		send(t, c, get)
-		time.Sleep(time.Minute)
+		synctest.Wait()
+		if !returned {
+			t.Error("the handler waits for the client")
+		}
+		began := time.Now()
+		for _, err := io.WriteString(c, "x"); err == nil; { // the second byte is never read
+			_, err = io.WriteString(c, "x")
+		}
+		if held := time.Since(began); held != 10*time.Second {
+			t.Errorf("held for %v, want 10s", held)
+		}
 		if _, err := stop(); err != nil {
 			t.Error(err)
-		}
-		if held != 10*time.Second {
-			t.Errorf("held for %v, want 10s", held)
 		}
 	})
 }
