@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"ecr-refresher/internal/fault"
@@ -39,26 +38,22 @@ type Source interface {
 
 // Metrics counts events and describes views. Safe for use by many goroutines.
 type Metrics struct {
-	registry *prometheus.Registry
+	build Build
+	task  Task
 
 	mu         sync.Mutex
 	registries tallies[attempts]
 	outputs    tallies[writes]
 }
 
-// New makes the series of all registries and outputs, named as configured.
+// New makes the series of all registries and outputs, named as configured. Names must not repeat.
 func New(build Build, task Task, registries, outputs []string) *Metrics {
-	m := &Metrics{registry: prometheus.NewRegistry(), registries: newTallies[attempts](registries), outputs: newTallies[writes](outputs)}
-	m.registry.MustRegister(counters{m, newCounterDescs()},
-		constant("build_info", "The program; always 1.", prometheus.Labels{"version": build.Version, "revision": build.Revision, "goversion": build.GoVersion}),
-		constant("task_info", "The ECS task; always 1.", prometheus.Labels{"task_arn": task.ARN, "cluster": task.Cluster, "family": task.Family, "revision": task.Revision, "service": task.Service}))
-	return m
+	return &Metrics{build: build, task: task, registries: newTallies[attempts](registries), outputs: newTallies[writes](outputs)}
 }
 
-// Handler answers scrapes. It adds the gauges that are computed from src, so it is called once.
+// Handler answers scrapes, with the gauges that are computed from src.
 func (m *Metrics) Handler(src Source) http.Handler {
-	m.registry.MustRegister(newGauges(src))
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+	return promhttp.HandlerFor(gatherer{m, src}, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
 }
 
 // Attempted implements refresh.Observer.
@@ -166,10 +161,4 @@ func (h *histogram) observe(v float64) {
 			h.buckets[i]++
 		}
 	}
-}
-
-func constant(name, help string, labels prometheus.Labels) prometheus.Collector {
-	g := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help, ConstLabels: labels})
-	g.Set(1)
-	return g
 }

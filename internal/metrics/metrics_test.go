@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"ecr-refresher/internal/fault"
@@ -153,8 +154,7 @@ func TestLint(t *testing.T) {
 	v := state(t, own, other)
 	v.Registries[0].Accepted = refresh.Rejected // else the series is absent
 	m := made(v)
-	m.Handler(&source{view: v})
-	families, err := m.registry.Gather()
+	families, err := gatherer{m, &source{view: v}}.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -442,6 +442,7 @@ func TestNamesAreEscaped(t *testing.T) {
 // Metrics is what the loop tells.
 var _ refresh.Observer = (*Metrics)(nil)
 
+// BenchmarkScrape is a scrape as Prometheus makes it, beside promhttp with collectors in the usual way for the same series.
 func BenchmarkScrape(b *testing.B) {
 	for _, n := range []int{1, 1000} {
 		specs := make([]string, n)
@@ -449,32 +450,87 @@ func BenchmarkScrape(b *testing.B) {
 			specs[i] = fmt.Sprintf("%012d.dkr.ecr.us-west-2.amazonaws.com", i+1)
 		}
 		v := state(b, specs...)
-		m := made(v)
-		h := m.Handler(&source{view: v})
-		b.Run(fmt.Sprintf("registries=%d/gather", n), func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := m.registry.Gather(); err != nil {
-					b.Fatal(err)
+		g := gatherer{made(v), &source{view: v}}
+		usual := prometheus.NewRegistry()
+		usual.MustRegister(asCollector{g})
+		for _, way := range []struct {
+			name string
+			h    http.Handler
+		}{{"ours", g.m.Handler(g.src)}, {"usual", promhttp.HandlerFor(usual, promhttp.HandlerOpts{})}} {
+			for _, encoding := range []string{"identity", "gzip"} {
+				b.Run(fmt.Sprintf("registries=%d/%s/%s", n, encoding, way.name), func(b *testing.B) {
+					req := httptest.NewRequest("GET", "/metrics", nil)
+					req.Header.Set("Accept-Encoding", encoding)
+					b.ReportAllocs()
+					for b.Loop() {
+						way.h.ServeHTTP(&nowhere{}, req)
+					}
+				})
+			}
+		}
+	}
+}
+
+// nowhere takes an answer.
+type nowhere struct{ header http.Header }
+
+func (n *nowhere) Header() http.Header {
+	if n.header == nil {
+		n.header = http.Header{}
+	}
+	return n.header
+}
+func (n *nowhere) Write(b []byte) (int, error) { return len(b), nil }
+func (n *nowhere) WriteHeader(int)             {}
+
+// asCollector gives the series of a gatherer as a collector of client_golang does, by constant metrics.
+type asCollector struct{ gatherer }
+
+func (asCollector) Describe(chan<- *prometheus.Desc) {}
+
+func (c asCollector) Collect(ch chan<- prometheus.Metric) {
+	families, _ := c.Gather()
+	for _, f := range families {
+		var names []string
+		for _, l := range f.Metric[0].Label {
+			names = append(names, l.GetName())
+		}
+		d := prometheus.NewDesc(f.GetName(), f.GetHelp(), names, nil)
+		for _, m := range f.Metric {
+			var values []string
+			for _, l := range m.Label {
+				values = append(values, l.GetValue())
+			}
+			switch {
+			case m.Gauge != nil:
+				ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, m.Gauge.GetValue(), values...)
+			case m.Counter != nil:
+				ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, m.Counter.GetValue(), values...)
+			default:
+				buckets := map[float64]uint64{}
+				for _, b := range m.Histogram.Bucket {
+					buckets[b.GetUpperBound()] = b.GetCumulativeCount()
 				}
+				ch <- prometheus.MustNewConstHistogram(d, m.Histogram.GetSampleCount(), m.Histogram.GetSampleSum(), buckets, values...)
 			}
-		})
-		b.Run(fmt.Sprintf("registries=%d/http", n), func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				scrape(b, h)
-			}
-		})
-		b.Run(fmt.Sprintf("registries=%d/gauges", n), func(b *testing.B) {
-			g := newGauges(&source{view: v})
-			ch := make(chan prometheus.Metric, 10*n+10)
-			b.ReportAllocs()
-			for b.Loop() {
-				g.Collect(ch)
-				for len(ch) > 0 {
-					<-ch
-				}
-			}
-		})
+		}
+	}
+}
+
+// What promhttp shows of it is what client_golang's own registry would, once that has checked it: names and labels are sound,
+// and no series is there twice.
+func TestAsTheLibraryGathersIt(t *testing.T) {
+	v := state(t, own, other)
+	v.Registries[1].Accepted = refresh.Accepted
+	g := gatherer{made(v), &source{view: v}}
+	g.m.Attempted([]string{own}, time.Second, fault.Timeout)
+	checked := prometheus.NewPedanticRegistry()
+	checked.MustRegister(asCollector{g})
+	if _, err := checked.Gather(); err != nil {
+		t.Fatal(err)
+	}
+	want := series(scrape(t, promhttp.HandlerFor(checked, promhttp.HandlerOpts{})))
+	if d := cmp.Diff(want, series(scrape(t, g.m.Handler(g.src)))); d != "" {
+		t.Errorf("(-library +ours):\n%s", d)
 	}
 }
