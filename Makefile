@@ -12,8 +12,8 @@ help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: ## Build bin/refresher as it is shipped
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/refresher ./cmd/refresher
+build: ## Build bin/refresher and bin/healthcheck as they are shipped
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/refresher ./cmd/healthcheck
 
 .PHONY: demo
 demo: build ## Watch tokens being issued, written, renewed and used, without AWS; Ctrl-C ends it, DEMO_SECONDS=N too
@@ -56,8 +56,8 @@ reproducible: ## Build HEAD twice, in two directories and with nothing cached, a
 	for copy in "$$dir/a" "$$dir/b/deeper"; do \
 		git clone -q . "$$copy" && GOCACHE="$$copy.cache" GOFLAGS=-buildvcs=true $(MAKE) -s -C "$$copy" build VERSION='$(VERSION)' || exit 1; \
 	done && \
-	cmp "$$dir/a/$(BIN)/refresher" "$$dir/b/deeper/$(BIN)/refresher" && \
-	(cd "$$dir/a" && echo "two builds of $$(git rev-parse HEAD) are one:" && sha256sum $(BIN)/refresher)
+	for binary in refresher healthcheck; do cmp "$$dir/a/$(BIN)/$$binary" "$$dir/b/deeper/$(BIN)/$$binary" || exit 1; done && \
+	(cd "$$dir/a" && echo "two builds of $$(git rev-parse HEAD) are one:" && sha256sum $(BIN)/*)
 
 # Needs root, and Debian's docker.io busybox-static ca-certificates iptables skopeo podman buildah prometheus. Nothing is pulled.
 .PHONY: e2e
@@ -73,9 +73,36 @@ aws-verify: ## On a real AWS account: settle what could not be verified without 
 fleet: ## Simulate 1,000 to 1,000,000 tasks against the quota; writes the tables of docs/scale.md; a minute or two
 	$(GO) run ./cmd/fleet docs/scale.md
 
+# A module of its own, so that no peer is among the product's dependencies. Needs Linux, and root or user namespaces; as root it
+# installs those of Debian's packages that are missing: curl awscli prometheus-node-exporter prometheus-blackbox-exporter.
+.PHONY: bench
+bench: ## Measure beside what could be used instead; writes the tables of docs/benchmarks.md; a quarter of an hour, on a quiet machine
+	cd bench && $(GO) vet ./... && $(GO) run . -install -out ../docs/benchmarks.md
+
+.PHONY: bench-quick
+bench-quick: ## See that everything of make bench runs; no figure fails it
+	cd bench && $(GO) vet ./... && $(GO) test ./... && $(GO) run . -quick
+
 .PHONY: sim
 sim: ## Live through a million renewals among faults, and through twenty task-years; SIM_FIRST=N for other worlds
 	$(GO) test -count=1 -timeout 60m -v -run 'TestWorld|TestYears|TestReplay|TestPlants' ./internal/sim -renewals 1000000 -years 20 -replays 20 $(if $(SIM_FIRST),-first $(SIM_FIRST))
+
+# A part of it is in every go test. Mounts are made in user namespaces, where nobody needs to be root.
+TORTURE_KILLS ?= 2000
+TORTURE_VOLUMES ?= 15
+TORTURE_SOAK ?= 10000
+.PHONY: torture
+torture: ## Kill the program 2,000 times, take its room and its rights, renew 10,000 times in one process; 10 minutes
+	nice $(GO) test -count=1 -timeout 60m -parallel 3 -v -run TestTorture ./cmd/refresher -kills $(TORTURE_KILLS) -volumes $(TORTURE_VOLUMES) -soak $(TORTURE_SOAK) $(if $(CHANCES),-chances $(CHANCES))
+
+FUZZ_TIME ?= 60s
+.PHONY: fuzz
+fuzz: ## Feed every fuzz target for a minute, one after another, FUZZ_TIME=5m for longer; the first finding ends it
+	@found=$$($(GO) test -list '^Fuzz' ./...) || { echo "$$found"; exit 1; }; \
+	awk '/^Fuzz/ {name[n++] = $$1} /^ok/ {for (i = 0; i < n; i++) print $$2, name[i]; n = 0}' <<<"$$found" | while read -r package target; do \
+		echo "fuzz: $$target of $$package, $(FUZZ_TIME)"; \
+		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZ_TIME) -fuzzminimizetime 1s "$$package" </dev/null || exit 1; \
+	done
 
 .PHONY: mutants
 mutants: ## Break the code in twenty ways, one after another, and see the simulation notice each

@@ -157,8 +157,8 @@ func parseOutput(s string, mode fs.FileMode) (outputSetting, error) {
 		return outputSetting{}, fmt.Errorf("%q is no absolute path, such as %s", s, defaultOutput)
 	case !utf8.ValidString(path):
 		return outputSetting{}, fmt.Errorf("%q is not UTF-8: it could not be a label of a metric", s)
-	case strings.HasSuffix(path, "/"):
-		return outputSetting{}, fmt.Errorf("%q is a directory; give the file, such as %sconfig.json", s, path)
+	case slices.Contains([]string{"", ".", ".."}, path[strings.LastIndex(path, "/")+1:]):
+		return outputSetting{}, fmt.Errorf("%q is a directory; give the file, such as %s", s, filepath.Join(path, "config.json"))
 	}
 	options, err := url.ParseQuery(query)
 	if err != nil {

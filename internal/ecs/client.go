@@ -57,7 +57,7 @@ func (e *Error) Temporary() bool { return e.temporary }
 // Task makes one request, of at most 2 s and 1 MiB. Every error is an [*Error]; [Error.Temporary] tells whether to retry.
 func (c Client) Task(ctx context.Context) (Task, error) {
 	endpoint, err := url.Parse(c.URI)
-	if err != nil || (endpoint.Scheme != "http" && endpoint.Scheme != "https") || endpoint.Host == "" {
+	if err != nil || (endpoint.Scheme != "http" && endpoint.Scheme != "https") || endpoint.Hostname() == "" {
 		// The parser's error would repeat the whole value.
 		return Task{}, &Error{msg: "task metadata: ECS_CONTAINER_METADATA_URI_V4 is not an http URL; ECS sets it (agent 1.39.0, " +
 			"Fargate platform 1.4.0 or later), so do not set it in the task definition; outside ECS, set AWS_REGION instead"}
@@ -146,11 +146,15 @@ func unreachable(at string, err error) *Error {
 	if t := (interface{ Timeout() bool })(nil); errors.As(err, &t) && t.Timeout() {
 		return &Error{msg: at + ": no answer in time; the ECS agent is starting or overloaded", err: err, temporary: true}
 	}
-	return &Error{msg: fmt.Sprintf("%s: %s; the ECS agent is starting, or a firewall rule keeps the container from it", at, err), err: err, temporary: true}
+	text := err.Error()
+	if len(text) > 200 { // net/http quotes the whole first line of an answer that is no HTTP
+		text = strings.ToValidUTF8(text[:200], "") + "…"
+	}
+	return &Error{msg: fmt.Sprintf("%s: %s; the ECS agent is starting, or a firewall rule keeps the container from it", at, text), err: err, temporary: true}
 }
 
 func refused(at string, status int, body []byte) *Error {
-	cure, temporary := foreign, false
+	cure, temporary := foreign, status == 0 // HTTP/1.1 000, which [Error.asked] must tell from no answer
 	switch {
 	case status == http.StatusTooManyRequests:
 		cure, temporary = "the agent allows 40 requests a second to all tasks of the instance together: wait", true

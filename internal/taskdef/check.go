@@ -174,7 +174,8 @@ func (k container) refresher() bool {
 	image := k.Image[strings.LastIndex(k.Image, "/")+1:]
 	return strings.Contains(image, "ecr-refresher") || k.Name == "refresher" || k.Name == "ecr-refresher" ||
 		k.HealthCheck != nil && strings.Contains(strings.Join(k.HealthCheck.Command, " "), "refresher healthcheck") ||
-		slices.Contains(k.Command, "once") && slices.ContainsFunc(k.Environment, func(p pair) bool { return strings.HasPrefix(p.Name, "REFRESHER_") })
+		(k.HealthCheck != nil && slices.Contains(k.HealthCheck.Command, "/healthcheck") || slices.Contains(k.Command, "once")) &&
+			slices.ContainsFunc(k.Environment, func(p pair) bool { return strings.HasPrefix(p.Name, "REFRESHER_") })
 }
 
 // once reports whether this is the init form of ours.

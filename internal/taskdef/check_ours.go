@@ -68,10 +68,10 @@ func (c *checker) sidecar(i int, k container) {
 	switch h := k.HealthCheck; {
 	case h == nil:
 		if !c.awaited(k.Name) { // else this is a finding already
-			c.warn(path(i, ".healthCheck"), "ECS does not know whether there is a token; it ignores the image's HEALTHCHECK", `Add "healthCheck": {"command": ["CMD", "/refresher", "healthcheck"], …}.`)
+			c.warn(path(i, ".healthCheck"), "ECS does not know whether there is a token; it ignores the image's HEALTHCHECK", `Add "healthCheck": {"command": ["CMD", "/healthcheck"], …}.`)
 		}
 	case len(h.Command) > 0 && h.Command[0] == "CMD-SHELL":
-		c.fail(path(i, ".healthCheck.command"), "the image has no shell", `Write ["CMD", "/refresher", "healthcheck"].`)
+		c.fail(path(i, ".healthCheck.command"), "the image has no shell", `Write ["CMD", "/healthcheck"].`)
 	}
 	if slices.ContainsFunc(k.Command, func(s string) bool { return s == "--listen" || strings.HasPrefix(s, "--listen=") }) {
 		c.warn(path(i, ".command"), "the health check does not see --listen", "Set REFRESHER_LISTEN in environment, which both see.")

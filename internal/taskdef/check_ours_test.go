@@ -21,7 +21,7 @@ func TestRulesOfOurs(t *testing.T) {
 		{"no restart policy", []change{{side + ".restartPolicy", gone{}}}, []string{"warn " + side + ".restartPolicy"}},
 		{"restart policy off", []change{{side + ".restartPolicy.enabled", false}}, []string{"warn " + side + ".restartPolicy"}},
 		{"no health check, and nobody waits for it", []change{{side + ".healthCheck", gone{}}, {app + ".dependsOn[0].condition", "START"}}, []string{"warn " + app + ".dependsOn", "warn " + side + ".healthCheck"}},
-		{"health check by a shell that is not there", []change{{side + ".healthCheck.command", []any{"CMD-SHELL", "/refresher healthcheck"}}}, []string{"fail " + side + ".healthCheck.command"}},
+		{"health check by a shell that is not there", []change{{side + ".healthCheck.command", []any{"CMD-SHELL", "/healthcheck"}}}, []string{"fail " + side + ".healthCheck.command"}},
 		{"essential by choice", []change{{side + ".essential", true}}, nil},
 
 		{"no port mapping", []change{{side + ".portMappings", gone{}}}, []string{"warn " + side + ".portMappings"}},

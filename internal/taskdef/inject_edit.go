@@ -197,7 +197,7 @@ const (
 )
 
 func healthCheck() (h fields) {
-	h.set("command", []string{"CMD", "/refresher", "healthcheck"})
+	h.set("command", []string{"CMD", "/healthcheck"})
 	h.set("interval", healthInterval)
 	h.set("timeout", healthTimeout)
 	h.set("retries", healthRetries)

@@ -44,9 +44,11 @@ func classify(err error) verdict {
 	switch refused := status == 0 || status >= 300; {
 	case errors.As(err, &api) && api.ErrorCode() != "" && api.ErrorCode() != unknown && refused:
 		v := byCode(api.ErrorCode(), api.ErrorMessage(), status, skew(answered))
-		v.text = clip(strings.TrimSuffix(api.ErrorCode()+": "+api.ErrorMessage(), ": "+unknown))
+		// Where a signature is wrong, AWS's next lines are what should have been signed: the session token is in it.
+		message, _, _ := strings.Cut(api.ErrorMessage(), "\n")
+		v.text = clip(strings.TrimSuffix(api.ErrorCode()+": "+message, ": "+unknown))
 		if n := len(requestID); n > 0 && n <= 64 { // AWS's has 36
-			v.text += " (request " + requestID + ")"
+			v.text += " (request " + clip(requestID) + ")"
 		}
 		return v
 	case status != 0 && refused:

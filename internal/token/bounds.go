@@ -1,0 +1,51 @@
+package token
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+)
+
+// maxAnswer bounds the body of an answer, and its header: AWS's have a few KB. The SDK reads both to whatever end there is, into
+// memory.
+const maxAnswer = 1 << 20
+
+// bounded is a transport whose answers end.
+type bounded struct{ http.RoundTripper }
+
+func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
+	res, err := b.RoundTripper.RoundTrip(req)
+	if err == nil {
+		res.Body = http.MaxBytesReader(nil, res.Body, maxAnswer)
+	}
+	return res, err
+}
+
+// CloseIdleConnections is for http.Client.
+func (b bounded) CloseIdleConnections() {
+	if c, ok := b.RoundTripper.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
+}
+
+// survivable is for the container's credential endpoint: it turns an answer that is the JSON null into an error. The SDK's
+// provider makes a nil pointer of it and follows that, in a goroutine of its own, where the panic ends the process.
+type survivable struct{ http.RoundTripper }
+
+func (s survivable) RoundTrip(req *http.Request) (*http.Response, error) {
+	res, err := s.RoundTripper.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(res.Body)
+	_ = res.Body.Close()
+	switch {
+	case err != nil:
+		return nil, err
+	case bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("null")):
+		return nil, errors.New("the answer is null")
+	}
+	res.Body = io.NopCloser(bytes.NewReader(body))
+	return res, nil
+}
