@@ -14,14 +14,14 @@ ARG VERSION
 ARG TARGETOS
 ARG TARGETARCH
 RUN CGO_ENABLED=0 GOOS=${TARGETOS} GOARCH=${TARGETARCH} \
-    go build -trimpath -ldflags "-s -w ${VERSION:+-X main.version=${VERSION}}" -o /out/refresher ./cmd/refresher
+    go build -trimpath -ldflags "-s -w ${VERSION:+-X main.version=${VERSION}}" -o /out/ ./cmd/refresher ./cmd/healthcheck
 # ECS gives a volume the owner of the directory that the image declares as VOLUME at the same path: see FROM scratch below.
 RUN mkdir -p /out/run/ecr && chmod 0755 /out/run/ecr
 
 FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build --chown=65532:65532 /out/run /run
-COPY --from=build /out/refresher /refresher
+COPY --from=build /out/refresher /out/healthcheck /
 ARG VERSION
 LABEL org.opencontainers.image.title="ecr-refresher" \
       org.opencontainers.image.description="Keeps the other containers of an Amazon ECS task logged in to ECR" \

@@ -84,14 +84,16 @@ func TestImage(t *testing.T) {
 				}
 			}
 			slices.Sort(names)
-			if want := []string{"etc", "etc/ssl", "etc/ssl/certs", caBundle[1:], "refresher", "run", "run/ecr"}; !slices.Equal(names, want) {
+			if want := []string{"etc", "etc/ssl", "etc/ssl/certs", caBundle[1:], "healthcheck", "refresher", "run", "run/ecr"}; !slices.Equal(names, want) {
 				t.Errorf("in the image: %v, want %v", names, want)
 			}
 			if h := headers["run/ecr"]; h == nil || h.Uid != 65532 || h.Gid != 65532 || h.Mode&0o7777 != 0o755 {
 				t.Errorf("/run/ecr: %+v; the volume would have this owner and mode", h)
 			}
-			if h := headers["refresher"]; h == nil || h.Uid != 0 || h.Mode&0o777 != 0o755 {
-				t.Errorf("/refresher: %+v", h)
+			for _, name := range []string{"refresher", "healthcheck"} {
+				if h := headers[name]; h == nil || h.Uid != 0 || h.Mode&0o777 != 0o755 {
+					t.Errorf("/%s: %+v", name, h)
+				}
 			}
 			bundle, err := os.ReadFile(caBundle)
 			if err != nil {
@@ -136,11 +138,12 @@ func TestImage(t *testing.T) {
 			for _, b := range bodies {
 				size += int64(len(b))
 			}
-			if extra := size - int64(len(binary)) - int64(len(bundle)); extra > 300<<10 {
-				t.Errorf("the image has %d KB beside binary and certificates", extra>>10)
+			if extra := size - int64(len(binary)) - int64(len(bodies["healthcheck"])) - int64(len(bundle)); extra > 300<<10 {
+				t.Errorf("the image has %d KB beside binaries and certificates", extra>>10)
 			}
-			checkBinary(t, binary, arch)
-			proved(t, "the image holds /refresher (%.1f MB), the CA certificates and /run/ecr of 65532:65532, nothing else; no sandbox in the binary", float64(len(binary))/1e6)
+			checkBinary(t, binary, arch, "refresh")
+			checkBinary(t, bodies["healthcheck"], arch, "healthcheck")
+			proved(t, "the image holds /refresher (%.1f MB), /healthcheck (%.1f MB), the CA certificates and /run/ecr of 65532:65532, nothing else; no sandbox in the binary", float64(len(binary))/1e6, float64(len(bodies["healthcheck"]))/1e6)
 		})
 	}
 	r := engine("run", "--rm", "--label", mark, "--network", "none", refresherImage, "version")
@@ -175,7 +178,8 @@ func TestDockerignoreLeavesTheVersionClean(t *testing.T) {
 	proved(t, ".dockerignore keeps nothing from the build that git knows: the version stamp is clean")
 }
 
-func checkBinary(t *testing.T, binary []byte, arch string) {
+// checkBinary looks at a binary that has to hold one of our packages.
+func checkBinary(t *testing.T, binary []byte, arch, holds string) {
 	t.Helper()
 	f, err := elf.NewFile(bytes.NewReader(binary))
 	if err != nil {
@@ -204,8 +208,8 @@ func checkBinary(t *testing.T, binary []byte, arch string) {
 		}
 	}
 	// The names of functions survive stripping.
-	if !bytes.Contains(binary, []byte("ecr-refresher/internal/refresh.")) || bytes.Contains(binary, []byte("ecr-refresher/internal/sandbox")) {
-		t.Error("the sandbox is in the binary, or the refresher is not")
+	if !bytes.Contains(binary, []byte("ecr-refresher/internal/"+holds+".")) || bytes.Contains(binary, []byte("ecr-refresher/internal/sandbox")) {
+		t.Errorf("the sandbox is in the binary, or internal/%s is not", holds)
 	}
 	for _, s := range info.Settings {
 		if s.Key == "-trimpath" && s.Value != "true" || s.Key == "CGO_ENABLED" && s.Value != "0" {

@@ -490,37 +490,3 @@ var strange = []struct {
 	{"501", each("GET /livez"+host, inner, smuggled["501"]...)},
 	{"501", each("POST /livez"+host, inner, smuggled["501"]...)},
 }
-
-// TestHealthcheckCutOff has a server that closes some connections before it answers, as one that is flooded does.
-func TestHealthcheckCutOff(t *testing.T) {
-	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		for n := 0; ; n++ {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			if n < 4 && n%2 == 0 {
-				_ = c.(*net.TCPConn).SetLinger(0) // a reset, where the other is an end
-			}
-			if n == 4 {
-				_, _ = c.Read(make([]byte, 1<<10))
-				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n")
-			}
-			c.Close()
-		}
-	}()
-	var out bytes.Buffer
-	if code := healthcheck(t.Context(), invocation{out: &out}, l.Addr().String()); code != exitOK {
-		t.Errorf("exit status %d: %s", code, out.String())
-	}
-	l.Close()
-	began := time.Now()
-	if code := healthcheck(t.Context(), invocation{out: &out}, l.Addr().String()); code != exitFailed || time.Since(began) > 2*time.Second {
-		t.Errorf("nobody listens: exit status %d after %v", code, time.Since(began))
-	}
-}

@@ -10,6 +10,7 @@ import (
 	"ecr-refresher/internal/doctor"
 	"ecr-refresher/internal/ecs"
 	"ecr-refresher/internal/health"
+	"ecr-refresher/internal/healthcheck"
 	"ecr-refresher/internal/token"
 )
 
@@ -86,7 +87,7 @@ func doctorConfig(inv invocation, cli parsed) doctor.Config {
 		cfg.Outputs = append(cfg.Outputs, doctor.Output{Path: o.path, Mode: o.mode})
 	}
 	if set.listen != "" {
-		cfg.Listen, cfg.StatusURL = set.listen, "http://"+local(set.listen)+"/status"
+		cfg.Listen, cfg.StatusURL = set.listen, "http://"+healthcheck.Local(set.listen)+"/status"
 	}
 	if uri := inv.getenv(metadataVariable); uri != "" {
 		cfg.Task = func(ctx context.Context) (doctor.Task, error) {

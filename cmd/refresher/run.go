@@ -58,7 +58,7 @@ func run(ctx context.Context, inv invocation) int {
 		fmt.Fprintln(inv.out, buildInfo())
 		return exitOK
 	case "healthcheck":
-		return healthcheck(ctx, inv, cli.settings.listen)
+		return checkHealth(inv, cli.settings.listen)
 	case "once":
 		return once(ctx, inv, cli)
 	case "inject":

@@ -71,7 +71,7 @@ type start struct {
 	entry         float64       // of a registry in the file
 }
 
-// oneStart runs the program until its first whole file, and until it has been quiet for a while after that.
+// oneStart runs the program until its first whole file, and until its memory has been the same for a while after that.
 func oneStart(b *testing.B, registries, scopes int, verify string) start {
 	p := newProgram(b, sandbox.Config{Latency: 50 * time.Millisecond}, "REFRESHER_REGISTRIES="+manyRegistries(registries, scopes), "REFRESHER_VERIFY="+verify)
 	var s start
@@ -85,9 +85,13 @@ func oneStart(b *testing.B, registries, scopes int, verify string) start {
 	if verify != "off" {
 		p.until("every registry was asked", func() bool { return p.aws.Calls()["registry:GET /v2/"] >= registries })
 	}
-	for until := time.Now().Add(5 * time.Second); time.Now().Before(until); time.Sleep(10 * time.Millisecond) {
-		s.settled = rss(b, p.cmd.Process.Pid)
-		s.most = max(s.most, s.settled)
+	for steady := 0; steady < 300; time.Sleep(10 * time.Millisecond) { // no change for 3 s
+		now := rss(b, p.cmd.Process.Pid)
+		if now == s.settled {
+			steady++
+			continue
+		}
+		steady, s.settled, s.most = 0, now, max(s.most, now)
 	}
 	info, err := os.Stat(p.file())
 	if err != nil {

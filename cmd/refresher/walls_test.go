@@ -18,10 +18,12 @@ const module = "ecr-refresher/"
 // walls says of each of our packages which others of ours it may import, without its tests. Arrows point down and never back;
 // fault, secret and suggest, which all may share, may be added to any row but the last ones, which import nothing of ours.
 var walls = map[string][]string{
-	"cmd/refresher": {"internal/doctor", "internal/taskdef", "internal/iam", "internal/health", "internal/metrics", "internal/httpd",
+	"cmd/refresher": {"internal/doctor", "internal/taskdef", "internal/iam", "internal/health", "internal/healthcheck", "internal/metrics", "internal/httpd",
 		"internal/refresh", "internal/token", "internal/writer", "internal/ecs", "internal/registry", "internal/fault", "internal/suggest"},
 	"cmd/sandbox": {"internal/sandbox"},
 	"cmd/fleet":   {"internal/fleet"},
+
+	"cmd/healthcheck": {"internal/healthcheck"},
 
 	"internal/doctor":  {"internal/token", "internal/writer", "internal/registry", "internal/fault"},
 	"internal/health":  {"internal/refresh", "internal/fault"},
@@ -36,14 +38,15 @@ var walls = map[string][]string{
 	"internal/sim": {}, // tests, and its package comment
 	"deploy":       {}, // tests
 
-	"internal/ecs":      {},
-	"internal/httpd":    {},
-	"internal/registry": {"internal/suggest"},
-	"internal/fault":    {},
-	"internal/secret":   {},
-	"internal/suggest":  {},
-	"internal/trust":    {},
-	"internal/sandbox":  {}, // nor is it imported by anybody but its command
+	"internal/ecs":         {},
+	"internal/httpd":       {},
+	"internal/healthcheck": {},
+	"internal/registry":    {"internal/suggest"},
+	"internal/fault":       {},
+	"internal/secret":      {},
+	"internal/suggest":     {},
+	"internal/trust":       {},
+	"internal/sandbox":     {}, // nor is it imported by anybody but its command
 }
 
 // foreign says which of our packages may import what of others, by the beginning of its path. What is not listed is free.
@@ -151,7 +154,7 @@ func TestWallsHaveNoCircle(t *testing.T) {
 
 func TestShippedBinaryHoldsNothingOfTests(t *testing.T) {
 	watchSources(t)
-	deps := goList(t, "./cmd/refresher")
+	deps := goList(t, "./cmd/refresher", "./cmd/healthcheck")
 	for _, p := range deps {
 		for _, no := range unshipped {
 			if p.ImportPath == no || strings.HasPrefix(p.ImportPath, no+"/") {
@@ -172,4 +175,16 @@ func importers(all []listed, path string) []string {
 		}
 	}
 	return by
+}
+
+// ECS starts the health check every few seconds for ever: what takes time to start has no place in it.
+func TestHealthcheckIsSmall(t *testing.T) {
+	watchSources(t)
+	for _, p := range goList(t, "./cmd/healthcheck") {
+		for _, no := range []string{"net/http", "crypto/tls", "encoding/json", "fmt", "go.uber.org", "github.com"} {
+			if p.ImportPath == no || strings.HasPrefix(p.ImportPath, no+"/") {
+				t.Errorf("%s is in the health check", p.ImportPath)
+			}
+		}
+	}
 }
