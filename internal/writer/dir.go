@@ -23,6 +23,10 @@ type dir interface {
 	sync(parent string) error // makes renames durable
 	stat() (fs.FileInfo, error)
 	close() error
+
+	// beside does something while its caller does something else, and returns what waits for its end. On a disk whose steps come
+	// one after another, as in a simulation, it is done already.
+	beside(do func()) (wait func())
 }
 
 // temp is a file that no reader knows yet.
@@ -57,6 +61,11 @@ func (d rootDir) rename(from, to string) error           { return d.Rename(from,
 func (d rootDir) remove(name string) error               { return d.Remove(name) }
 func (d rootDir) stat() (fs.FileInfo, error)             { return d.Stat(".") }
 func (d rootDir) close() error                           { return d.Close() }
+func (d rootDir) beside(do func()) (wait func()) {
+	done := make(chan struct{})
+	go func() { defer close(done); do() }()
+	return func() { <-done }
+}
 
 func (d rootDir) read(name string) ([]byte, fs.FileInfo, error) {
 	// O_NONBLOCK: opening a named pipe that somebody left under our name must not wait for a writer.

@@ -52,6 +52,7 @@ func (d layerDir) names(parent string) ([]string, error)         { return d.Name
 func (d layerDir) sync(parent string) error                      { return d.Sync(parent) }
 func (d layerDir) stat() (fs.FileInfo, error)                    { return d.Stat() }
 func (d layerDir) close() error                                  { return d.Close() }
+func (d layerDir) beside(do func()) (wait func())                { do(); return func() {} }
 func (d layerDir) create(name string) (temp, error) {
 	f, err := d.Create(name)
 	if err != nil {

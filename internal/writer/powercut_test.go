@@ -122,6 +122,7 @@ func (d *disk) readlink(string) (string, error) { return "", syscall.EINVAL }
 func (d *disk) names(string) ([]string, error)  { return slices.Sorted(maps.Keys(d.now)), nil }
 func (d *disk) stat() (fs.FileInfo, error)      { return nil, syscall.EIO }
 func (d *disk) close() error                    { return nil }
+func (d *disk) beside(do func()) (wait func())  { do(); return func() {} }
 func (d *disk) open(string) (dir, error)        { return d, nil }
 func (d *disk) read(name string) ([]byte, fs.FileInfo, error) {
 	n, err := d.get("read", name)

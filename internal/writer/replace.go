@@ -18,25 +18,22 @@ import (
 //  2. owner    that of the file it replaces, where we may
 //  3. mode     as configured, whatever the umask; still empty, so nothing is shown too early
 //  4. content
-//  5. fsync    or a power cut after 7 could leave an empty file under the name
+//  5. fsync    or a power cut after 7 could leave an empty file under the name; remember is called beside it and has ended
+//     before 6, so that a crash at any point leaves a file whose token is remembered, the old one or the new
 //  6. close    network file systems report a full disk only here
-//  7. rename   unless the file has changed since it was read: then errRaced, and the caller reads again; remember is called
-//     just before, so that a crash between the two leaves a file whose token is remembered, the old one or the new
+//  7. rename   unless the file has changed since it was read: then errRaced, and the caller reads again
 //  8. fsync    of the directory, or a power cut could undo the rename
 //
 // A crash between 1 and 7 leaves a temporary file, which the next process removes (tidy).
 //
-// Without remember the file is a hint, which may be lost: 5 and 8 are skipped, and the question at 7. After a failure at 8 the new document stands under
-// the name, and it is not certain to outlive a power cut.
+// Without remember the file is a hint, which may be lost: 5 and 8 are skipped, and the question at 7. After a failure at 8 the
+// new document stands under the name, and it is not certain to outlive a power cut.
 func replace(d dir, name string, content io.WriterTo, old found, mode fs.FileMode, remember func()) error {
 	hint := remember == nil
 	parent, base := path.Split(name)
 	tmp := parent + tempPrefix(base) + rand.Text()[:8]
-	if err := writeTemp(d, tmp, content, old, mode, hint); err != nil {
+	if err := writeTemp(d, tmp, content, old, mode, remember); err != nil {
 		return err
-	}
-	if !hint {
-		remember()
 	}
 	if err := swap(d, tmp, name, old, hint); err != nil {
 		_ = d.remove(tmp)
@@ -56,8 +53,8 @@ type notDurable struct{ error }
 
 func (e notDurable) Unwrap() error { return e.error }
 
-// writeTemp is steps 1 to 6. A failure leaves nothing.
-func writeTemp(d dir, tmp string, content io.WriterTo, old found, mode fs.FileMode, hint bool) (err error) {
+// writeTemp is steps 1 to 6. A failure leaves no file; what was remembered by then is one token too many.
+func writeTemp(d dir, tmp string, content io.WriterTo, old found, mode fs.FileMode, remember func()) (err error) {
 	f, err := d.create(tmp)
 	if err != nil {
 		return err
@@ -81,9 +78,11 @@ func writeTemp(d dir, tmp string, content io.WriterTo, old found, mode fs.FileMo
 	if _, err := content.WriteTo(f); err != nil {
 		return err
 	}
-	if hint {
+	if remember == nil {
 		return nil
 	}
+	remembered := d.beside(remember)
+	defer remembered()
 	return f.sync()
 }
 

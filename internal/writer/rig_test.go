@@ -232,6 +232,8 @@ func (d *tapped) names(parent string) ([]string, error) {
 	return d.dir.names(parent)
 }
 
+func (d *tapped) beside(do func()) (wait func()) { do(); return func() {} }
+
 func (d *tapped) sync(parent string) error {
 	return d.before("syncdir", parent)
 }
