@@ -266,7 +266,7 @@ func (m *merge) writeTo(w *bufio.Writer) {
 			case !p.raw || p.text == plain: // one token serves many hosts: to compare a string with itself costs nothing
 			case special([]byte(p.text)) < len(p.text):
 				p.text = quote(p.text)
-			case len(p.text) > len(plain):
+			case len(p.text) > longString: // not the name of a host
 				plain = p.text
 			}
 			_, _ = w.WriteString(p.text)

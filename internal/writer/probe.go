@@ -40,7 +40,7 @@ func (f *File) Probe() error {
 	}
 	parent, base := path.Split(name)
 	tmp := parent + tempPrefix(base) + rand.Text()[:8] // by this name a refresher finds what a killed doctor leaves
-	if err := writeTemp(d, tmp, strings.NewReader("probe\n"), found{}, 0o600, func() {}); err != nil {
+	if err := writeTemp(d, tmp, strings.NewReader("probe\n"), found{}, 0o600, nil); err != nil {
 		return f.fail("write beside "+f.path, d, err)
 	}
 	if err := d.remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) { // a refresher that starts may have tidied it away

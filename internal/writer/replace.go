@@ -18,11 +18,13 @@ import (
 //  2. owner    that of the file it replaces, where we may
 //  3. mode     as configured, whatever the umask; still empty, so nothing is shown too early
 //  4. content
-//  5. fsync    or a power cut after 7 could leave an empty file under the name; remember is called beside it and has ended
-//     before 6, so that a crash at any point leaves a file whose token is remembered, the old one or the new
+//  5. fsync    or a power cut after 7 could leave an empty file under the name
 //  6. close    network file systems report a full disk only here
 //  7. rename   unless the file has changed since it was read: then errRaced, and the caller reads again
 //  8. fsync    of the directory, or a power cut could undo the rename
+//
+// remember is called beside 2 to 5 and has ended before 6, so that a crash at any point leaves a file whose token is remembered,
+// the old one or the new. It begins before the content does: where room is short, it is what needs the least of it.
 //
 // A crash between 1 and 7 leaves a temporary file, which the next process removes (tidy).
 //
@@ -53,7 +55,7 @@ type notDurable struct{ error }
 
 func (e notDurable) Unwrap() error { return e.error }
 
-// writeTemp is steps 1 to 6. A failure leaves no file; what was remembered by then is one token too many.
+// writeTemp is steps 1 to 6. A failure leaves nothing.
 func writeTemp(d dir, tmp string, content io.WriterTo, old found, mode fs.FileMode, remember func()) (err error) {
 	f, err := d.create(tmp)
 	if err != nil {
@@ -67,6 +69,9 @@ func writeTemp(d dir, tmp string, content io.WriterTo, old found, mode fs.FileMo
 			_ = d.remove(tmp)
 		}
 	}()
+	if remember != nil {
+		defer d.beside(remember)()
+	}
 	if old.exists {
 		if err := keepOwner(f, old); err != nil {
 			return fmt.Errorf("keep the owner: %w", err)
@@ -81,8 +86,6 @@ func writeTemp(d dir, tmp string, content io.WriterTo, old found, mode fs.FileMo
 	if remember == nil {
 		return nil
 	}
-	remembered := d.beside(remember)
-	defer remembered()
 	return f.sync()
 }
 
