@@ -53,8 +53,15 @@ func New(build Build, task Task, registries, outputs []string) *Metrics {
 
 // Handler answers scrapes, with the gauges that are computed from src.
 func (m *Metrics) Handler(src Source) http.Handler {
-	return promhttp.HandlerFor(gatherer{m, src}, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+	return promhttp.HandlerFor(gatherer{m, src}, promhttp.HandlerOpts{
+		MaxRequestsInFlight: 4,
+		DisableCompression:  len(m.registries.names) < compressFrom,
+	})
 }
+
+// compressFrom is the number of registries from which on a page is compressed: a small one is a few packets either way, and to
+// compress it would be most of what a scrape costs.
+const compressFrom = 20
 
 // Attempted implements refresh.Observer.
 func (m *Metrics) Attempted(registries []string, took time.Duration, class fault.Class) {

@@ -354,6 +354,24 @@ func TestScrapeLooksOnce(t *testing.T) {
 	}
 }
 
+// A page of thousands of lines is compressed for those who take it so; a small one is not worth it.
+func TestCompression(t *testing.T) {
+	for n, want := range map[int]string{1: "", compressFrom - 1: "", compressFrom: "gzip"} {
+		specs := make([]string, n)
+		for i := range specs {
+			specs[i] = fmt.Sprintf("%012d.dkr.ecr.us-west-2.amazonaws.com", i+1)
+		}
+		v := state(t, specs...)
+		w := httptest.NewRecorder()
+		req := httptest.NewRequest("GET", "/metrics", nil)
+		req.Header.Set("Accept-Encoding", "gzip")
+		made(v).Handler(&source{view: v}).ServeHTTP(w, req)
+		if got := w.Header().Get("Content-Encoding"); got != want {
+			t.Errorf("%d registries: encoding %q, want %q", n, got, want)
+		}
+	}
+}
+
 // A file system that hangs holds up a few scrapes, not an unlimited number of them.
 func TestScrapesAreLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

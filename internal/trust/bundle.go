@@ -1,11 +1,12 @@
 package trust
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/pem"
+	"io"
 	"os"
 	"runtime"
 	"sync"
@@ -21,45 +22,56 @@ var likely = sync.OnceValue(func() *x509.CertPool {
 	if runtime.GOOS != "linux" { // other systems keep their roots, and what they distrust, elsewhere
 		return nil
 	}
-	text, err := os.ReadFile(cmp.Or(os.Getenv("SSL_CERT_FILE"), bundle))
+	f, err := os.Open(cmp.Or(os.Getenv("SSL_CERT_FILE"), bundle))
 	if err != nil {
 		return nil
 	}
-	return pick(text)
+	defer f.Close()
+	return pick(f)
 })
 
-// pick returns the certificates of a bundle that name Amazon or Starfield; nil for none. It decodes only the beginning of the
-// others: a root names its issuer, itself, within the first 300 bytes.
-func pick(text []byte) *x509.CertPool {
+// pick returns the certificates of a PEM bundle that name Amazon or Starfield; nil for none. It never holds the bundle as a whole,
+// and decodes of the others only the beginning: a root names its issuer, itself, within the first 300 bytes.
+func pick(bundle io.Reader) *x509.CertPool {
 	var pool *x509.CertPool
-	head := make([]byte, base64.StdEncoding.DecodedLen(headLen))
-	for {
-		start := bytes.Index(text, begin)
-		if start < 0 {
-			return pool
-		}
-		text = text[start:]
-		coded := text[len(begin):]
-		n, _ := base64.StdEncoding.Decode(head, coded[:min(len(coded), headLen)]) // an error is where the certificate ends
-		if !bytes.Contains(head[:n], []byte("Amazon")) && !bytes.Contains(head[:n], []byte("Starfield")) {
-			text = coded
-			continue
-		}
-		block, rest := pem.Decode(text)
-		if block == nil {
-			return pool
-		}
-		text = rest
-		if cert, err := x509.ParseCertificate(block.Bytes); err == nil {
-			if pool == nil {
-				pool = x509.NewCertPool()
+	var coded []byte // of the certificate that is being read
+	inside := false
+	for lines := bufio.NewScanner(bundle); lines.Scan(); {
+		switch line := bytes.TrimSpace(lines.Bytes()); {
+		case bytes.Equal(line, begin):
+			coded, inside = coded[:0], true
+		case !inside:
+		case !bytes.Equal(line, end):
+			coded = append(coded, line...)
+		default:
+			inside = false
+			if cert := aws(coded); cert != nil {
+				if pool == nil {
+					pool = x509.NewCertPool()
+				}
+				pool.AddCert(cert)
 			}
-			pool.AddCert(cert)
 		}
 	}
+	return pool
 }
 
-var begin = []byte("-----BEGIN CERTIFICATE-----")
+var begin, end = []byte("-----BEGIN CERTIFICATE-----"), []byte("-----END CERTIFICATE-----")
 
-// headLen is how much of a certificate's base64 is looked at.
-const headLen = 512
+// aws is a certificate if it names Amazon or Starfield, and nil otherwise.
+func aws(coded []byte) *x509.Certificate {
+	var head [384]byte
+	n, _ := base64.StdEncoding.Decode(head[:], coded[:min(len(coded), base64.StdEncoding.EncodedLen(len(head)))])
+	if !bytes.Contains(head[:n], []byte("Amazon")) && !bytes.Contains(head[:n], []byte("Starfield")) {
+		return nil
+	}
+	der, err := base64.StdEncoding.AppendDecode(nil, coded)
+	if err != nil {
+		return nil
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil
+	}
+	return cert
+}
