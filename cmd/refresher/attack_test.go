@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -22,20 +21,6 @@ import (
 
 	"ecr-refresher/internal/sandbox"
 )
-
-// shipped builds the program as the image has it: without the race detector, and without the sandbox that this test binary
-// holds, so that its memory is the real one.
-func shipped(t *testing.T) string {
-	t.Helper()
-	watchSources(t)
-	bin := filepath.Join(t.TempDir(), "refresher")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", bin, ".")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %v\n%s", cmd.Args, err, out)
-	}
-	return bin
-}
 
 // startBy starts the shipped daemon from a shell line in which "$0" is its path, and waits until it is ready; the test's end
 // stops it.

@@ -26,7 +26,7 @@ import (
 
 // TestMain lets the test binary be the program: a command refresher is in the PATH.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"refresher": main})
+	testscript.Main(tests{m}, map[string]func(){"refresher": main})
 }
 
 // TestScript runs the program as its users call it. Each script has a sandbox of its own, and the environment of an ECS task.

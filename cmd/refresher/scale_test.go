@@ -73,10 +73,11 @@ type start struct {
 
 // oneStart runs the program until its first whole file, and until its memory has been the same for a while after that.
 func oneStart(b *testing.B, registries, scopes int, verify string) start {
+	shipped(b) // before the clock runs
 	p := newProgram(b, sandbox.Config{Latency: 50 * time.Millisecond}, "REFRESHER_REGISTRIES="+manyRegistries(registries, scopes), "REFRESHER_VERIFY="+verify)
 	var s start
 	began := time.Now()
-	p.start()
+	p.launch(shipped(b), &p.err)
 	p.until("the first whole file is there", func() bool {
 		text, err := os.ReadFile(p.file())
 		return err == nil && strings.Count(string(text), `"auth":`) == registries

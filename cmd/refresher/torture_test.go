@@ -36,7 +36,7 @@ var (
 // it, and lets it work for years in minutes. Consumers read its file all the while.
 func TestTorture(t *testing.T) {
 	t.Parallel()
-	bin, seed := asShipped(t), *chances
+	bin, seed := shipped(t), *chances
 	if seed == 0 {
 		seed = rand.Uint64()
 	}
@@ -44,18 +44,6 @@ func TestTorture(t *testing.T) {
 	t.Run("kill", func(t *testing.T) { t.Parallel(); killAgainAndAgain(t, bin, seed) })
 	t.Run("volume", func(t *testing.T) { t.Parallel(); fillAndForbid(t, bin, seed) })
 	t.Run("soak", func(t *testing.T) { t.Parallel(); soak(t, bin) })
-}
-
-// asShipped builds the program as make build does: this test binary has a race detector, or tests at least, in it.
-func asShipped(t *testing.T) string {
-	t.Helper()
-	bin := filepath.Join(t.TempDir(), "refresher")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags=-s -w", "-o", bin, ".")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %v\n%s", cmd.Args, err, out)
-	}
-	return bin
 }
 
 // launch starts a binary as the daemon; the test's end stops it.

@@ -94,7 +94,7 @@ func goList(t *testing.T, args ...string) []listed {
 
 // watchSources makes the go command run this package's tests again, rather than show a cached pass, when a source file has
 // changed that this test binary is not built from: it remembers which directories a test reads.
-func watchSources(t *testing.T) {
+func watchSources(t testing.TB) {
 	t.Helper()
 	for _, dir := range []string{"../../cmd", "../../internal"} {
 		if err := filepath.WalkDir(dir, func(_ string, _ fs.DirEntry, err error) error { return err }); err != nil {
