@@ -21,32 +21,26 @@ type doctorSettings struct {
 	problems    []string // of the environment: not a wrong call, but the first finding
 }
 
-// parseDoctor takes a wrong environment as something to report. What is wrong on the command line itself is a wrong call.
-func parseDoctor(inv invocation, g grammar, problems []string) (parsed, string, error) {
-	const command = "doctor"
-	p := parsed{doctor: doctorSettings{consumerUID: -1}}
-	var wrong []string
-	var err error
-	if p.doctor.format, err = oneOf(g.Doctor.Format, "table", "json"); err != nil {
-		wrong = append(wrong, "--format (REFRESHER_FORMAT): "+err.Error())
+// table describes what doctor has besides the settings of a refresher.
+func (s *doctorSettings) table() []option {
+	return []option{{
+		name: "format", value: "FORMAT", preset: "table", take: into(&s.format, oneOf("table", "json")),
+		help: "'table' for people, or 'json'.",
+	}, {
+		name: "consumer-uid", value: "UID", take: into(&s.consumerUID, parseUID),
+		help: "The user that a consumer runs as, to see whether it can read the file. Default: any.",
+	}}
+}
+
+func parseUID(s string) (int, error) {
+	if s == "" {
+		return -1, nil
 	}
-	if uid := g.Doctor.ConsumerUID; uid != "" {
-		if p.doctor.consumerUID, err = strconv.Atoi(uid); err != nil || p.doctor.consumerUID < 0 {
-			wrong = append(wrong, fmt.Sprintf("--consumer-uid (REFRESHER_CONSUMER_UID): %q is no number of a user, such as 1000", uid))
-		}
+	uid, err := strconv.Atoi(s)
+	if err != nil || uid < 0 {
+		return -1, fmt.Errorf("%q is no number of a user, such as 1000", s)
 	}
-	var more []string
-	p.settings, more = g.Doctor.settings(defaultDeadline)
-	p.doctor.problems = append(problems, more...)
-	bare, _, _, err := read(invocation{out: inv.out, err: inv.err}, inv.args)
-	if err != nil { // a flag that does not exist: told with all the rest
-		return parsed{}, command, &usageError{append(wrong, p.doctor.problems...)}
-	}
-	_, typed := bare.Doctor.settings(defaultDeadline)
-	if wrong = append(wrong, typed...); len(wrong) > 0 {
-		return parsed{}, command, &usageError{wrong}
-	}
-	return p, command, nil
+	return uid, nil
 }
 
 // doctorMost is the time of all checks together. ECS starts a container anew that ends after the 60 s or more of its

@@ -87,11 +87,20 @@ func FuzzSettings(f *testing.F) {
 	f.Add("public.ecr.aws,default", "/a?mode=0644", "0644", "", "NaN", "-0", "1e9h", "-1s", "0x10", "", "[::]:0", "perhaps", "1h")
 	f.Add("AWS:PLANTED-password@123456789012.dkr.ecr.us-west-2.amazonaws.com", "a", "0", "x/y@z", "+Inf", "0x1p-2", "1h\n", "99999999999h", "-1", "off ", "localhost:70000", "", "")
 	f.Fuzz(func(t *testing.T, registries, outputs, mode, region, renewAt, jitter, maxAge, timeout, parallel, verify, listen, instance, deadline string) {
-		raw := flags{
-			Registry: []string{registries}, Output: []string{outputs}, OutputMode: mode, Region: region, RenewAt: renewAt, Jitter: jitter, MaxAge: maxAge,
-			Timeout: timeout, Parallel: parallel, Verify: verify, Listen: listen, AllowInstanceRole: toggle(instance), LogLevel: "info", LogFormat: "json",
+		var p parsed
+		options := commandNamed("once").options(&p)
+		_, _, err := read(options, []string{
+			"--registry=" + registries, "--output=" + outputs, "--output-mode=" + mode, "--region=" + region, "--renew-at=" + renewAt, "--jitter=" + jitter, "--max-age=" + maxAge,
+			"--timeout=" + timeout, "--parallel=" + parallel, "--verify=" + verify, "--listen=" + listen, "--allow-instance-role=" + instance, "--deadline=" + deadline,
+		})
+		if err != nil {
+			t.Fatal(err)
 		}
-		s, problems := raw.settings(deadline)
+		problems, inherited := settle(options, invocation{})
+		if len(inherited) > 0 {
+			t.Errorf("wrong presets: %q", inherited)
+		}
+		s := p.settings
 		for _, one := range problems {
 			if flag, rest, ok := strings.Cut(one, " (REFRESHER_"); !ok || !strings.HasPrefix(flag, "--") || !strings.Contains(rest, "): ") || strings.HasSuffix(one, "): ") {
 				t.Errorf("a problem of what? %q", one)

@@ -12,57 +12,76 @@ import (
 	"ecr-refresher/internal/taskdef"
 )
 
-// injectFlags are the flags of inject. They have no variables: this is a command for people and pipelines, not for a task.
-type injectFlags struct {
-	File          string   `arg:"" optional:"" help:"The task definition, plain or as 'aws ecs describe-task-definition' prints it. Default: standard input."`
-	Image         string   `twin:"-" placeholder:"NAME:TAG" help:"The refresher's image. Default: the one of a sidecar that is there."`
-	Container     []string `twin:"-" sep:"none" placeholder:"NAME" help:"A container that gets the login. Repeat it for several. Default: all others."`
-	Registry      []string `twin:"-" sep:"none" placeholder:"HOST[?OPTION…]" help:"A registry to stay logged in to, as 'refresher run' takes it. Repeat it for several. Default: what is there, else the task's own."`
-	Path          string   `twin:"-" placeholder:"DIRECTORY" help:"Where the containers see the login. Default: where they do, else /run/ecr."`
-	Port          string   `twin:"-" placeholder:"PORT" help:"Where the sidecar serves its metrics; needed on the host's network. Default: 9327."`
-	TaskRole      string   `twin:"-" placeholder:"ARN" help:"Set the task role. Default: what is there."`
-	ExecutionRole string   `twin:"-" placeholder:"ARN" help:"Set the execution role. Default: what is there."`
-	Writable      bool     `twin:"-" help:"Let the containers write to the volume."`
-	Init          bool     `twin:"-" help:"Add an init container that writes the login once: the containers start some 10 s earlier."`
-	Essential     toggle   `twin:"-" help:"End the task when the sidecar ends for good. Default: what is there, else false."`
-	Check         bool     `twin:"-" help:"Change nothing: print what is wrong with a definition that has the sidecar; exit 1 where it would not work."`
-}
-
 type injectSettings struct {
-	file    string
+	file    string // empty: standard input
 	check   bool
 	options taskdef.Options
 }
 
-func (f injectFlags) settings() (injectSettings, error) {
-	s := injectSettings{file: f.File, check: f.Check, options: taskdef.Options{
-		Image: f.Image, Containers: f.Container, Registries: f.Registry, Path: f.Path,
-		TaskRole: f.TaskRole, ExecutionRole: f.ExecutionRole, Writable: f.Writable, Init: f.Init,
+// table describes the flags of inject. They have no variables: this is a command for people and pipelines, not for a task.
+func (s *injectSettings) table() []option {
+	o := &s.options
+	return []option{{
+		name: "image", twin: "-", value: "NAME:TAG", take: into(&o.Image, asIs),
+		help: "The refresher's image. Default: the one of a sidecar that is there.",
+	}, {
+		name: "container", twin: "-", value: "NAME", take: list(&o.Containers),
+		help: "A container that gets the login. Repeat it for several. Default: all others.",
+	}, {
+		name: "registry", twin: "-", value: "HOST[?OPTION…]", take: list(&o.Registries),
+		help: "A registry to stay logged in to, as 'refresher run' takes it. Repeat it for several. Default: what is there, else the task's own.",
+	}, {
+		name: "path", twin: "-", value: "DIRECTORY", take: into(&o.Path, asIs),
+		help: "Where the containers see the login. Default: where they do, else /run/ecr.",
+	}, {
+		name: "port", twin: "-", value: "PORT", take: into(&o.Port, parsePort),
+		help: "Where the sidecar serves its metrics; needed on the host's network. Default: 9327.",
+	}, {
+		name: "task-role", twin: "-", value: "ARN", take: into(&o.TaskRole, asIs),
+		help: "Set the task role. Default: what is there.",
+	}, {
+		name: "execution-role", twin: "-", value: "ARN", take: into(&o.ExecutionRole, asIs),
+		help: "Set the execution role. Default: what is there.",
+	}, {
+		name: "writable", twin: "-", take: into(&o.Writable, parseToggle),
+		help: "Let the containers write to the volume.",
+	}, {
+		name: "init", twin: "-", take: into(&o.Init, parseToggle),
+		help: "Add an init container that writes the login once: the containers start some 10 s earlier.",
+	}, {
+		name: "essential", twin: "-", take: into(&o.Essential, parseEssential),
+		help: "End the task when the sidecar ends for good. Default: what is there, else false.",
+	}, {
+		name: "check", twin: "-", take: into(&s.check, parseToggle),
+		help: "Change nothing: print what is wrong with a definition that has the sidecar; exit 1 where it would not work.",
 	}}
-	var problems []string
-	if f.Essential != "" {
-		yes, err := parseToggle(f.Essential)
-		if err != nil {
-			problems = append(problems, "--essential: "+err.Error())
-		}
-		s.options.Essential = &yes
+}
+
+func parsePort(s string) (int, error) {
+	if s == "" {
+		return 0, nil
 	}
-	if f.Port != "" {
-		n, err := strconv.ParseUint(f.Port, 10, 16)
-		if err != nil || n == 0 {
-			problems = append(problems, fmt.Sprintf("--port: %q is no port, such as 9327", f.Port))
-		}
-		s.options.Port = int(n)
+	n, err := strconv.ParseUint(s, 10, 16)
+	if err != nil || n == 0 {
+		return 0, fmt.Errorf("%q is no port, such as 9327", s)
 	}
-	rest := f
-	rest.File, rest.Check, rest.Container, rest.Registry = "", false, nil, nil
-	if f.Check && (len(f.Container) > 0 || len(f.Registry) > 0 || fmt.Sprint(rest) != fmt.Sprint(injectFlags{})) {
-		problems = append(problems, "--check: it changes nothing; leave the other flags off")
+	return int(n), nil
+}
+
+// parseEssential tells a flag that is not given from one that is false.
+func parseEssential(s string) (*bool, error) {
+	if s == "" {
+		return nil, nil
 	}
-	if len(problems) > 0 {
-		return injectSettings{}, &usageError{problems}
+	yes, err := parseToggle(s)
+	return &yes, err
+}
+
+func (s *injectSettings) conflicts() []string {
+	if s.check && fmt.Sprint(s.options) != fmt.Sprint(taskdef.Options{}) {
+		return []string{"--check: it changes nothing; leave the other flags off"}
 	}
-	return s, nil
+	return nil
 }
 
 // inject prints a task definition with the sidecar in it; what it did, and what to do next, goes to standard error.

@@ -9,53 +9,67 @@ import (
 	"ecr-refresher/internal/registry"
 )
 
-// policyFlags are the flags of policy. The registries have the variable that the refresher has: they are the same.
-type policyFlags struct {
-	Registry         []string `sep:"none" twin:"REFRESHER_REGISTRIES" placeholder:"HOST[?OPTION…]" help:"A registry, as 'refresher run' takes it. Repeat it for several. Default: the task's own."`
-	Access           string   `twin:"-" default:"pull" placeholder:"ACCESS" help:"'refresh' (tokens only), 'pull', or 'push', which has pull in it."`
-	Repository       []string `twin:"-" sep:"none" placeholder:"NAME" help:"A repository that is pulled or pushed, such as team/app, team/* or '*'. Repeat it for several."`
-	PullThroughCache bool     `twin:"-" help:"Allow a pull to create the repository of a pull-through cache, and to fill it."`
-	TaskRole         string   `twin:"-" placeholder:"ARN" help:"The task role. Needed where a registry has role_arn: the first role must trust it."`
-	Account          string   `twin:"-" placeholder:"ACCOUNT" help:"The task's account. Default: that of the task role. Needed for 'default'."`
-	Region           string   `twin:"-" placeholder:"REGION" help:"The task's region. Needed for 'default'."`
-	Print            string   `twin:"-" default:"all" placeholder:"WHAT" help:"'all', or of the task role alone 'permissions' or 'trust', ready to be pasted. JSON only."`
-	Format           string   `twin:"-" default:"json" placeholder:"FORMAT" help:"'json', or 'cloudformation': a template, also JSON."`
-}
-
 type policySettings struct {
 	request       iam.Request
 	roles         []iam.Role
 	print, format string
 }
 
-func (f policyFlags) settings() (policySettings, error) {
-	var problems []string
+// table describes the flags of policy. The registries have the variable that the refresher has: they are the same.
+func (s *policySettings) table() []option {
+	r := &s.request
+	return []option{{
+		name: "registry", twin: "REFRESHER_REGISTRIES", value: "HOST[?OPTION…]", take: s.takeRegistries,
+		help: "A registry, as 'refresher run' takes it. Repeat it for several. Default: the task's own.",
+	}, {
+		name: "access", twin: "-", value: "ACCESS", preset: "pull", take: into((*string)(&r.Access), asIs),
+		help: "'refresh' (tokens only), 'pull', or 'push', which has pull in it.",
+	}, {
+		name: "repository", twin: "-", value: "NAME", take: list(&r.Repositories),
+		help: "A repository that is pulled or pushed, such as team/app, team/* or '*'. Repeat it for several.",
+	}, {
+		name: "pull-through-cache", twin: "-", take: into(&r.PullThrough, parseToggle),
+		help: "Allow a pull to create the repository of a pull-through cache, and to fill it.",
+	}, {
+		name: "task-role", twin: "-", value: "ARN", take: into(&r.TaskRole, asIs),
+		help: "The task role. Needed where a registry has role_arn: the first role must trust it.",
+	}, {
+		name: "account", twin: "-", value: "ACCOUNT", take: into(&r.Account, asIs),
+		help: "The task's account. Default: that of the task role. Needed for 'default'.",
+	}, {
+		name: "region", twin: "-", value: "REGION", take: into(&r.Region, asIs),
+		help: "The task's region. Needed for 'default'.",
+	}, {
+		name: "print", twin: "-", value: "WHAT", preset: "all", take: into(&s.print, oneOf("all", "permissions", "trust")),
+		help: "'all', or of the task role alone 'permissions' or 'trust', ready to be pasted. JSON only.",
+	}, {
+		name: "format", twin: "-", value: "FORMAT", preset: "json", take: into(&s.format, oneOf("json", "cloudformation")),
+		help: "'json', or 'cloudformation': a template, also JSON.",
+	}}
+}
+
+func (s *policySettings) takeRegistries(texts []string) (err error) {
+	s.request.Registries, err = parseRegistries(texts)
+	if err == nil && len(s.request.Registries) == 0 {
+		s.request.Registries = []registry.Spec{{Name: registry.DefaultName}}
+	}
+	return err
+}
+
+// resolve makes the roles of the request, or says what is wrong between the flags. Where one of them is wrong by itself, it
+// does not ask for the roles.
+func (s *policySettings) resolve(sound bool) (problems []string) {
 	wrong := func(flag string, err error) {
-		if err != nil {
-			for line := range strings.SplitSeq(err.Error(), "\n") {
-				problems = append(problems, flag+line)
-			}
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			problems = append(problems, flag+line)
 		}
 	}
-	s := policySettings{request: iam.Request{
-		Access: iam.Access(f.Access), Repositories: f.Repository, PullThrough: f.PullThroughCache,
-		TaskRole: f.TaskRole, Account: f.Account, Region: f.Region,
-	}}
-	var err error
-	s.print, err = oneOf(f.Print, "all", "permissions", "trust")
-	wrong("--print: ", err)
-	s.format, err = oneOf(f.Format, "json", "cloudformation")
-	wrong("--format: ", err)
 	r := &s.request
-	if arn := strings.Split(f.TaskRole, ":"); r.Account == "" && r.Region != "" && len(arn) == 6 {
+	if arn := strings.Split(r.TaskRole, ":"); r.Account == "" && r.Region != "" && len(arn) == 6 {
 		r.Account = arn[4]
 	}
-	r.Registries, err = parseRegistries(f.Registry)
-	wrong("--registry (REFRESHER_REGISTRIES): ", err)
-	if err == nil && len(r.Registries) == 0 {
-		r.Registries = []registry.Spec{{Name: registry.DefaultName}}
-	}
 	own := slices.ContainsFunc(r.Registries, func(s registry.Spec) bool { return s.Name == registry.DefaultName })
+	var err error
 	switch {
 	case r.Account != "" && r.Region != "":
 		for i, spec := range r.Registries {
@@ -71,14 +85,12 @@ func (f policyFlags) settings() (policySettings, error) {
 	if s.format == "cloudformation" && s.print != "all" {
 		problems = append(problems, "--print: a template is for all; leave it off, or choose --format=json")
 	}
-	if len(problems) == 0 {
-		s.roles, err = iam.Roles(*r)
-		wrong("--", err)
+	if sound && len(problems) == 0 {
+		if s.roles, err = iam.Roles(*r); err != nil {
+			wrong("--", err)
+		}
 	}
-	if len(problems) > 0 {
-		return policySettings{}, &usageError{problems}
-	}
-	return s, nil
+	return problems
 }
 
 // policy prints the documents; what they cannot say goes to standard error.

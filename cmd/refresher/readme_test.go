@@ -3,7 +3,6 @@ package main
 import (
 	"flag"
 	"fmt"
-	"io"
 	"net/http/httptest"
 	"os"
 	"regexp"
@@ -28,7 +27,7 @@ func TestReadme(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := string(b)
-	for name, table := range map[string]string{"flags": flagsTable(t), "metrics": metricsTable(t)} {
+	for name, table := range map[string]string{"flags": flagsTable(), "metrics": metricsTable(t)} {
 		section := regexp.MustCompile(`(?s)(<!-- ` + name + `: [^\n]* -->\n).*?(<!-- end -->)`)
 		m := section.FindStringSubmatch(text)
 		if m == nil {
@@ -47,34 +46,25 @@ func TestReadme(t *testing.T) {
 	}
 }
 
-func flagsTable(t *testing.T) string {
-	_, _, app, err := read(invocation{out: io.Discard, err: io.Discard}, []string{"run"})
-	if err != nil {
-		t.Fatal(err)
-	}
+// flagsTable has the flags of run, and those that once and doctor have besides.
+func flagsTable() string {
 	var b strings.Builder
 	b.WriteString("| flag | variable | default | what it does |\n|---|---|---|---|\n")
-	rows := map[string]bool{}
-	for _, leaf := range app.Leaves(true) {
-		for _, group := range leaf.AllFlags(true) {
-			for _, f := range group {
-				own := f.Name == "deadline" || leaf.Name == "doctor" // of one command alone, as those of run come first
-				if f.Name == "help" || rows[f.Name] || leaf.Name != "run" && !own {
-					continue
-				}
-				rows[f.Name] = true
-				name, def, help := "--"+f.Name, f.Default, f.Help
-				if own {
-					help = "`" + leaf.Name + "` only. " + help
-				}
-				if f.PlaceHolder != "" && !f.IsBool() {
-					name += "=" + f.PlaceHolder
-				}
-				if def != "" {
-					def = "`" + def + "`"
-				}
-				fmt.Fprintf(&b, "| `%s` | `%s` | %s | %s |\n", name, twin(f), def, strings.ReplaceAll(help, "|", `\|`))
+	told := map[string]bool{}
+	for _, command := range []string{"run", "once", "doctor"} {
+		for _, o := range commandNamed(command).options(new(parsed)) {
+			if told[o.name] {
+				continue
 			}
+			told[o.name] = true
+			preset, help := o.preset, o.help
+			if command != "run" {
+				help = "`" + command + "` only. " + help
+			}
+			if preset != "" {
+				preset = "`" + preset + "`"
+			}
+			fmt.Fprintf(&b, "| `%s` | `%s` | %s | %s |\n", o.usage(), o.variable(), preset, strings.ReplaceAll(help, "|", `\|`))
 		}
 	}
 	return b.String()

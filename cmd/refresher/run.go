@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,7 +44,7 @@ func run(ctx context.Context, inv invocation) int {
 		for _, p := range wrong.problems {
 			fmt.Fprintln(inv.err, "refresher:", p)
 		}
-		fmt.Fprintf(inv.err, "refresher: see 'refresher %s --help'\n", cmp.Or(command, "run"))
+		fmt.Fprintf(inv.err, "refresher: see '%s --help'\n", strings.TrimSpace("refresher "+command))
 		return exitUsage
 	case errors.Is(err, errHelped):
 		return exitOK

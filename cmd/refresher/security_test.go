@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -141,14 +140,10 @@ func TestSecurityDocument(t *testing.T) {
 			t.Errorf("there is no make %s", m[1])
 		}
 	}
-	_, _, app, err := read(invocation{out: io.Discard, err: io.Discard}, []string{"run"})
-	if err != nil {
-		t.Fatal(err)
-	}
 	known := map[string]bool{}
-	for _, leaf := range app.Leaves(true) {
-		for _, f := range leaf.Flags {
-			known["--"+f.Name], known[twin(f)] = true, true
+	for _, c := range commands {
+		for _, o := range c.options(new(parsed)) {
+			known["--"+o.name], known[o.variable()] = true, true
 		}
 	}
 	for _, m := range regexp.MustCompile("`(REFRESHER_[A-Z_]+[A-Z]|--[a-z-]+)`").FindAllStringSubmatch(text, -1) {

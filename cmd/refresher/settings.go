@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,6 +16,7 @@ import (
 
 	"go.uber.org/zap/zapcore"
 
+	"ecr-refresher/internal/healthcheck"
 	"ecr-refresher/internal/refresh"
 	"ecr-refresher/internal/registry"
 )
@@ -49,65 +51,87 @@ const (
 	verifyOff    = "off"
 )
 
-// settings parses every value and returns all that is wrong, each problem naming its flag and variable.
-func (f flags) settings(deadline string) (settings, []string) {
-	var (
-		s        settings
-		problems []string
-	)
-	wrong := func(flag string, err error) {
-		if err == nil {
-			return
-		}
-		name := "--" + flag + " (" + prefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_")) + ")"
-		switch flag {
-		case "registry":
-			name = "--registry (REFRESHER_REGISTRIES)"
-		case "output":
-			name = "--output (REFRESHER_OUTPUTS)"
-		}
-		for _, one := range strings.Split(err.Error(), "\n") {
-			problems = append(problems, name+": "+one)
-		}
+// table describes the settings of a refresher, in the order in which the help shows them.
+func (s *settings) table() []option {
+	return []option{{
+		name: "registry", twin: "REFRESHER_REGISTRIES", value: "HOST[?OPTION…]", take: s.takeRegistries,
+		help: "A registry to stay logged in to: its host, 'default' for the task's own, with options such as role_arn, alias, endpoint and optional (see docs/registries.md). Repeat it for several; the variable separates them by white space or commas. Default: the task's own account in the task's region.",
+	}, {
+		name: "output", twin: "REFRESHER_OUTPUTS", value: "PATH[?mode=MODE]", take: s.takeOutputs,
+		help: "A config.json to keep. Repeat it for several; the variable separates them by white space or commas; the first is the one that health speaks of. Default: /run/ecr/config.json.",
+	}, {
+		name: "output-mode", value: "MODE", preset: "0600", take: s.takeOutputMode,
+		help: "Permissions of an output that names none itself. The image sets 0644, as consumers run under other users there.",
+	}, {
+		name: "region", value: "REGION", take: into(&s.region, parseRegion),
+		help: "The task's region. Default: AWS_REGION, AWS_DEFAULT_REGION, else what the task metadata says.",
+	}, {
+		name: "renew-at", value: "SHARE", preset: "0.5", take: into(&s.policy.RenewAt, share(0.01, 0.95)),
+		help: "Renew a token after this share of its life.",
+	}, {
+		name: "jitter", value: "SHARE", preset: "0.2", take: into(&s.policy.Jitter, share(0, 0.9)),
+		help: "Renew up to this share of that time earlier, at random, so that tasks started together spread.",
+	}, {
+		name: "max-age", value: "DURATION", preset: "12h", take: into(&s.policy.MaxAge, duration(time.Second, 12*time.Hour)),
+		help: "Renew a token at this age at the latest.",
+	}, {
+		name: "timeout", value: "DURATION", preset: "10s", take: into(&s.timeout, duration(100*time.Millisecond, time.Minute)),
+		help: "Give up one attempt to renew after this time; the next follows by back-off.",
+	}, {
+		name: "parallel", value: "N", preset: "64", take: into(&s.parallel, count(1, 1024)),
+		help: "Attempts that may run at the same time.",
+	}, {
+		name: "verify", value: "WHEN", preset: verifyIssue, take: into(&s.verify, oneOf(verifyIssue, verifyHourly, verifyOff)),
+		help: "Ask each registry whether it accepts the token: 'issue' (after each renewal), 'hourly' (also every hour) or 'off'. Never part of health.",
+	}, {
+		name: "listen", value: "[HOST]:PORT", preset: healthcheck.DefaultListen, take: into(&s.listen, parseListen),
+		help: "Where to serve /metrics, /healthz, /readyz, /livez, /status and the page at /.",
+	}, {
+		name: "allow-instance-role", take: into(&s.allowInstanceRole, parseToggle),
+		help: "Use the EC2 instance's role where the task has no role of its own.",
+	}, {
+		name: "log-level", value: "LEVEL", preset: "info", take: into(&s.logLevel, parseLevel),
+		help: "'debug', 'info', 'warn' or 'error'.",
+	}, {
+		name: "log-format", value: "FORMAT", preset: "json", take: into(&s.logFormat, oneOf("json", "console")),
+		help: "'json', or 'console' for people.",
+	}}
+}
+
+// ofOnce is what once has besides.
+func (s *settings) ofOnce() []option {
+	return []option{{
+		name: "deadline", value: "DURATION", preset: "60s", take: into(&s.deadline, duration(time.Second, time.Hour)),
+		help: "Give up after this time, with exit status 1.",
+	}}
+}
+
+// ofHealthcheck is the one setting that matters to a health check.
+func (s *settings) ofHealthcheck() []option {
+	return []option{{
+		name: "listen", value: "[HOST]:PORT", preset: healthcheck.DefaultListen, take: into(&s.listen, parseListen),
+		help: "Where the refresher serves.",
+	}}
+}
+
+func (s *settings) takeRegistries(texts []string) (err error) {
+	s.registries, err = parseRegistries(texts)
+	return err
+}
+
+// takeOutputs leaves the mode of an output that names none to takeOutputMode, which comes after it.
+func (s *settings) takeOutputs(texts []string) (err error) {
+	s.outputs, err = parseOutputs(texts, 0)
+	return err
+}
+
+func (s *settings) takeOutputMode(texts []string) error {
+	var mode fs.FileMode
+	err := into(&mode, parseMode)(texts)
+	for i := range s.outputs {
+		s.outputs[i].mode = cmp.Or(s.outputs[i].mode, mode)
 	}
-	var err error
-	s.registries, err = parseRegistries(f.Registry)
-	wrong("registry", err)
-	mode, err := parseMode(f.OutputMode)
-	wrong("output-mode", err)
-	s.outputs, err = parseOutputs(f.Output, mode)
-	wrong("output", err)
-	if s.region = f.Region; s.region != "" {
-		_, err = registry.PrivateHost("000000000000", s.region)
-		if err != nil {
-			wrong("region", fmt.Errorf("%q is no AWS region, such as us-west-2", s.region))
-		}
-	}
-	s.policy.RenewAt, err = parseShare(f.RenewAt, 0.01, 0.95)
-	wrong("renew-at", err)
-	s.policy.Jitter, err = parseShare(f.Jitter, 0, 0.9)
-	wrong("jitter", err)
-	s.policy.MaxAge, err = parseDuration(f.MaxAge, time.Second, 12*time.Hour)
-	wrong("max-age", err)
-	s.timeout, err = parseDuration(f.Timeout, 100*time.Millisecond, time.Minute)
-	wrong("timeout", err)
-	s.deadline, err = parseDuration(deadline, time.Second, time.Hour)
-	wrong("deadline", err)
-	if s.parallel, err = strconv.Atoi(f.Parallel); err != nil || s.parallel < 1 || s.parallel > 1024 {
-		wrong("parallel", fmt.Errorf("%q is no number from 1 to 1024", f.Parallel))
-	}
-	s.verify, err = oneOf(f.Verify, verifyIssue, verifyHourly, verifyOff)
-	wrong("verify", err)
-	s.listen, err = parseListen(f.Listen)
-	wrong("listen", err)
-	s.allowInstanceRole, err = parseToggle(f.AllowInstanceRole)
-	wrong("allow-instance-role", err)
-	level, err := oneOf(f.LogLevel, "debug", "info", "warn", "error")
-	wrong("log-level", err)
-	_ = s.logLevel.Set(level)
-	s.logFormat, err = oneOf(f.LogFormat, "json", "console")
-	wrong("log-format", err)
-	return s, problems
+	return err
 }
 
 func parseRegistries(values []string) ([]registry.Spec, error) {
@@ -188,20 +212,44 @@ func parseMode(s string) (fs.FileMode, error) {
 	return fs.FileMode(n), nil
 }
 
-func parseShare(s string, low, high float64) (float64, error) {
-	n, err := strconv.ParseFloat(s, 64)
-	if err != nil || !(n >= low && n <= high) {
-		return 0, fmt.Errorf("%q is no number from %v to %v", s, low, high)
+func parseRegion(s string) (string, error) {
+	if s == "" {
+		return "", nil
 	}
-	return n, nil
+	if _, err := registry.PrivateHost("000000000000", s); err != nil {
+		return "", fmt.Errorf("%q is no AWS region, such as us-west-2", s)
+	}
+	return s, nil
 }
 
-func parseDuration(s string, low, high time.Duration) (time.Duration, error) {
-	d, err := time.ParseDuration(s)
-	if err != nil || d < low || d > high {
-		return 0, fmt.Errorf("%q is no time from %v to %v, such as %v", s, low, high, high/2)
+func share(low, high float64) func(string) (float64, error) {
+	return func(s string) (float64, error) {
+		n, err := strconv.ParseFloat(s, 64)
+		if err != nil || !(n >= low && n <= high) {
+			return 0, fmt.Errorf("%q is no number from %v to %v", s, low, high)
+		}
+		return n, nil
 	}
-	return d, nil
+}
+
+func count(low, high int) func(string) (int, error) {
+	return func(s string) (int, error) {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < low || n > high {
+			return 0, fmt.Errorf("%q is no number from %d to %d", s, low, high)
+		}
+		return n, nil
+	}
+}
+
+func duration(low, high time.Duration) func(string) (time.Duration, error) {
+	return func(s string) (time.Duration, error) {
+		d, err := time.ParseDuration(s)
+		if err != nil || d < low || d > high {
+			return 0, fmt.Errorf("%q is no time from %v to %v, such as %v", s, low, high, high/2)
+		}
+		return d, nil
+	}
 }
 
 func parseListen(s string) (string, error) {
@@ -216,20 +264,29 @@ func parseListen(s string) (string, error) {
 	return s, nil
 }
 
-func parseToggle(t toggle) (bool, error) {
-	if t == "" {
+func parseToggle(s string) (bool, error) {
+	if s == "" {
 		return false, nil
 	}
-	b, err := strconv.ParseBool(string(t))
+	b, err := strconv.ParseBool(s)
 	if err != nil {
-		return false, fmt.Errorf("%q is neither true nor false", string(t))
+		return false, fmt.Errorf("%q is neither true nor false", s)
 	}
 	return b, nil
 }
 
-func oneOf(s string, valid ...string) (string, error) {
-	if !slices.Contains(valid, s) {
-		return "", fmt.Errorf("%q is none of %s", s, strings.Join(valid, ", "))
+func parseLevel(s string) (level zapcore.Level, err error) {
+	if s, err = oneOf("debug", "info", "warn", "error")(s); err == nil {
+		err = level.Set(s)
 	}
-	return s, nil
+	return level, err
+}
+
+func oneOf(valid ...string) func(string) (string, error) {
+	return func(s string) (string, error) {
+		if !slices.Contains(valid, s) {
+			return "", fmt.Errorf("%q is none of %s", s, strings.Join(valid, ", "))
+		}
+		return s, nil
+	}
 }

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+func TestParseCommand(t *testing.T) {
+	for _, tt := range []struct {
+		line, want, file string
+		environ          []string
+	}{
+		{line: "", want: "run"},
+		{line: "run", want: "run"},
+		{line: "--timeout=1s --parallel 2", want: "run"},
+		{line: "run -timeout 1s --allow-instance-role --verify=off", want: "run"},
+		{line: "once --deadline 5s", want: "once"},
+		{line: "version", want: "version"},
+		{line: "--version", want: "version"},
+		{line: "-v", want: "version"},
+		{line: "inject", want: "inject"},
+		{line: "inject -", want: "inject", file: "-"},
+		{line: "inject a.json --image x", want: "inject", file: "a.json"},
+		{line: "inject --image x a.json --init", want: "inject", file: "a.json"},
+		{line: "inject --check -- --odd", want: "inject", file: "--odd"},
+		{line: "healthcheck", want: "healthcheck", environ: []string{"REFRESHER_REGISTRIS=x"}}, // the daemon tells
+		{line: "version", want: "version", environ: []string{"REFRESHER_REGISTRIS=x", "REFRESHER_TIMEOUT=never"}},
+		{line: "run", want: "run", environ: []string{"REFRESHER_FORMAT=json", "REFRESHER_DEADLINE=never"}}, // known, and another command's
+	} {
+		p, command, err := parse(invocation{args: strings.Fields(tt.line), environ: tt.environ, out: io.Discard})
+		if err != nil || command != tt.want || p.inject.file != tt.file {
+			t.Errorf("%s: %s %q, %v", tt.line, command, p.inject.file, err)
+		}
+	}
+}
+
+func TestParseProblems(t *testing.T) {
+	const once = "; the command comes first"
+	for _, tt := range []struct {
+		line    string
+		environ []string
+		want    []string
+	}{
+		{"runn", nil, []string{`unknown command "runn"; did you mean run?`}},
+		{"start --timeout 0s", nil, []string{`unknown command "start"`}},
+		{"run x y", nil, []string{`unexpected argument "x"`, `unexpected argument "y"`}},
+		{"--region=us-west-2 once", nil, []string{`unexpected argument "once"` + once}},
+		{"inject a b", nil, []string{`unexpected argument "b"`}},
+		{"inject --imag=x --chek FILE", nil, []string{"unknown flag --imag; did you mean --image?", "unknown flag --chek; did you mean --check?"}},
+		{"run --tiemout 3s -x ---jitter --=1 -", nil, []string{"unknown flag --tiemout; did you mean --timeout?", "unknown flag -x", "unknown flag ---jitter; did you mean --jitter?", "unknown flag --", `unexpected argument "-"`}},
+		{"run --timeout", nil, []string{"--timeout (REFRESHER_TIMEOUT): its value is missing: --timeout=DURATION"}},
+		{"inject --image --check", nil, []string{"--image: its value is missing: --image=NAME:TAG"}},
+		{"run --deadline=3s", nil, []string{"unknown flag --deadline"}}, // of another command
+		{"version --x", nil, []string{"unknown flag --x"}},
+		{"run --timeout=1h --timeout=0s", nil, []string{`--timeout (REFRESHER_TIMEOUT): "0s" is no time from 100ms to 1m0s, such as 30s`}},
+		{"run --parallel=1", []string{"REFRESHER_PARALLEL=0", "REFRESHER_VERIFY=x"}, []string{`--verify (REFRESHER_VERIFY): "x" is none of issue, hourly, off`}},
+		{"run", []string{"REFRESHER_IMAGE=x", "REFRESHER_OUTPUT=/x"}, []string{
+			"REFRESHER_IMAGE: there is no such setting; see 'refresher run --help' for all of them",
+			"REFRESHER_OUTPUT: there is no such setting; did you mean REFRESHER_OUTPUTS?",
+		}},
+		{"doctor --bad", []string{"REFRESHER_TIMEOUT=0s"}, []string{"unknown flag --bad", `--timeout (REFRESHER_TIMEOUT): "0s" is no time from 100ms to 1m0s, such as 30s`}},
+	} {
+		_, _, err := parse(invocation{args: strings.Fields(tt.line), environ: tt.environ, out: io.Discard})
+		var wrong *usageError
+		if !errors.As(err, &wrong) || !slices.Equal(wrong.problems, tt.want) {
+			t.Errorf("%s:\n%v\nnot\n%s", tt.line, err, strings.Join(tt.want, "\n"))
+		}
+	}
+}
+
+// To the doctor, what the environment gets wrong is a finding.
+func TestParseDoctorTakesAWrongEnvironment(t *testing.T) {
+	p, _, err := parse(invocation{args: []string{"doctor"}, environ: []string{"REFRESHER_TIMEOUT=0s", "REFRESHER_FORMAT=x", "REFRESHER_X=1"}})
+	if err != nil || len(p.doctor.problems) != 3 {
+		t.Errorf("%q, %v", p.doctor.problems, err)
+	}
+}
+
+// Every help fits a terminal, and tells of every flag its variable and its default.
+func TestHelp(t *testing.T) {
+	for _, c := range commands {
+		for _, line := range []string{c.name + " --help", c.name + " -h --no-such", "help " + c.name, "--help " + c.name} {
+			var out bytes.Buffer
+			if _, _, err := parse(invocation{args: strings.Fields(line), out: &out}); !errors.Is(err, errHelped) {
+				t.Fatalf("%s: %v", line, err)
+			}
+			text := out.String()
+			for l := range strings.Lines(text) {
+				if utf8.RuneCountInString(strings.TrimRight(l, "\n")) > helpWidth || strings.HasSuffix(l, " \n") {
+					t.Errorf("%s: %q", line, l)
+				}
+			}
+			joined := strings.Join(strings.Fields(text), " ")
+			for _, o := range c.options(new(parsed)) {
+				if all := strings.Join(strings.Fields(o.usage()+" "+o.fullHelp()), " "); !strings.Contains(joined, all) {
+					t.Errorf("%s does not say %q", line, all)
+				}
+			}
+		}
+	}
+	for _, line := range []string{"help", "--help", "-h", "help nonsense"} {
+		var out bytes.Buffer
+		_, _, err := parse(invocation{args: strings.Fields(line), out: &out})
+		for _, c := range commands {
+			if !errors.Is(err, errHelped) || !strings.Contains(out.String(), "\n  "+c.name+" ") {
+				t.Errorf("%s says nothing of %s: %v", line, c.name, err)
+			}
+		}
+	}
+}
+
+// A start makes the table of its own command, and little else.
+func TestParseIsCheap(t *testing.T) {
+	inv := invocation{args: []string{"run"}, environ: []string{"PATH=/bin", "REFRESHER_REGISTRIES=default", "REFRESHER_OUTPUT_MODE=0644"}}
+	allocs := testing.AllocsPerRun(100, func() {
+		if _, _, err := parse(inv); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if allocs > 150 {
+		t.Errorf("%v allocations", allocs)
+	}
+}
+
+// FuzzParse: no command line and no environment is too odd to be understood or refused, and every refusal says why.
+func FuzzParse(f *testing.F) {
+	for _, line := range []string{"run --timeout 1s", "inject - --image=x", "policy --registry=default --account=1", "doctor --format json -- x", "---x --= -- -", "--help", "once\x00\x00--deadline", "healthcheck --listen"} {
+		f.Add(strings.ReplaceAll(line, " ", "\x00"), "REFRESHER_TIMEOUT=1s\x00REFRESHER_X\x00=\x00REFRESHER_")
+	}
+	f.Fuzz(func(t *testing.T, line, environ string) {
+		var out bytes.Buffer
+		_, command, err := parse(invocation{args: strings.Split(line, "\x00"), environ: strings.Split(environ, "\x00"), out: &out})
+		var wrong *usageError
+		switch {
+		case errors.Is(err, errHelped):
+			if out.Len() == 0 {
+				t.Error("no help")
+			}
+		case errors.As(err, &wrong):
+			if len(wrong.problems) == 0 || slices.Contains(wrong.problems, "") {
+				t.Errorf("%q", wrong.problems)
+			}
+		case err != nil || commandNamed(command) == nil:
+			t.Errorf("%q, %v", command, err)
+		}
+	})
+}
