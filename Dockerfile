@@ -14,7 +14,7 @@ ARG VERSION
 ARG TARGETOS
 ARG TARGETARCH
 RUN CGO_ENABLED=0 GOOS=${TARGETOS} GOARCH=${TARGETARCH} \
-    go build -trimpath -ldflags "-s -w ${VERSION:+-X main.version=${VERSION}}" -o /out/ ./cmd/refresher ./cmd/healthcheck
+    go build -trimpath -tags nethttpomithttp2 -ldflags "-s -w ${VERSION:+-X main.version=${VERSION}}" -o /out/ ./cmd/refresher ./cmd/healthcheck
 # ECS gives a volume the owner of the directory that the image declares as VOLUME at the same path: see FROM scratch below.
 RUN mkdir -p /out/run/ecr && chmod 0755 /out/run/ecr
 

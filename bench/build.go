@@ -21,7 +21,7 @@ const (
 
 const helperPackage = "github.com/awslabs/amazon-ecr-credential-helper/ecr-login/cli/docker-credential-ecr-login"
 
-// build compiles everything, all of it as the refresher is shipped, and finds what the machine has.
+// build compiles everything as it is shipped or as most people would, and finds what the machine has.
 func build(ctx context.Context, repo, scratch string) (map[string]string, error) {
 	bin := filepath.Join(scratch, "bin")
 	here := filepath.Join(repo, "bench")
@@ -37,7 +37,7 @@ func build(ctx context.Context, repo, scratch string) (map[string]string, error)
 		return nil
 	}
 	errs := []error{
-		compile(repo, ours, "./cmd/refresher"),
+		compile(repo, ours, "-tags", "nethttpomithttp2", "./cmd/refresher"),
 		compile(repo, "sandbox", "./cmd/sandbox"),
 		compile(here, helper, "-modfile=ecr-login.mod", helperPackage),
 	}

@@ -75,7 +75,7 @@ func versions(p plan, first func(string, ...string) string) []string {
 		return "unknown"
 	}
 	if info, err := buildinfo.ReadFile(p.Programs[ours]); err == nil {
-		out = append(out, "all Go programs here with "+strings.TrimPrefix(info.GoVersion, "go")+`, CGO_ENABLED=0, -trimpath, -ldflags "-s -w"`)
+		out = append(out, "all Go programs here with "+strings.TrimPrefix(info.GoVersion, "go")+`, CGO_ENABLED=0, -trimpath, -ldflags "-s -w"; the refresher with -tags nethttpomithttp2`)
 	}
 	out = append(out,
 		"aws-sdk-go-v2 "+module(naive, "github.com/aws/aws-sdk-go-v2"),

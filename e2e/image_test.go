@@ -212,7 +212,7 @@ func checkBinary(t *testing.T, binary []byte, arch, holds string) {
 		t.Errorf("the sandbox is in the binary, or internal/%s is not", holds)
 	}
 	for _, s := range info.Settings {
-		if s.Key == "-trimpath" && s.Value != "true" || s.Key == "CGO_ENABLED" && s.Value != "0" {
+		if s.Key == "-tags" && s.Value != "nethttpomithttp2" || s.Key == "-trimpath" && s.Value != "true" || s.Key == "CGO_ENABLED" && s.Value != "0" {
 			t.Errorf("built with %s=%s", s.Key, s.Value)
 		}
 	}

@@ -26,7 +26,7 @@ var shippedDir = filepath.Join(os.TempDir(), fmt.Sprintf("refresher-shipped-%d",
 
 var buildShipped = sync.OnceValues(func() (string, error) {
 	bin := filepath.Join(shippedDir, "refresher")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", bin, ".")
+	cmd := exec.Command("go", "build", "-trimpath", "-tags=nethttpomithttp2", "-ldflags=-s -w", "-o", bin, ".")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%v: %w\n%s", cmd.Args, err, out)
