@@ -50,12 +50,12 @@ func ask(h http.Handler, method, path string) *httptest.ResponseRecorder {
 
 func TestProbes(t *testing.T) {
 	good, dead, bare, fought := goodView(t), goodView(t), goodView(t), goodView(t)
-	dead.Beat = 91 * time.Second
+	dead.Beat = refresh.Silence + time.Second
 	delete(bare.OnDisk[0].Sums, taskHost)
 	delete(bare.OnDisk[0].Sums, otherHost)
 	fought.Outputs[1].Contested, fought.Outputs[1].Found = true, "the mode was 0600"
 	const (
-		silent  = "the loop has not turned for 1m31s\n"
+		silent  = "the loop has not turned for 10m31s\n"
 		missing = primary + ": default: no entry for " + taskHost + "\n" + primary + ": " + otherHost + ": no entry for " + otherHost + "\n"
 	)
 	for _, test := range []struct {

@@ -18,9 +18,9 @@ func TestLive(t *testing.T) {
 		want []string
 	}{
 		{0, nil},
-		{90*time.Second - 1, nil},
-		{90 * time.Second, nil},
-		{90*time.Second + 1, []string{"the loop has not turned for 1m30s"}},
+		{refresh.Silence - 1, nil},
+		{refresh.Silence, nil},
+		{refresh.Silence + 1, []string{"the loop has not turned for 10m30s"}},
 		{time.Hour + 300*time.Millisecond, []string{"the loop has not turned for 1h0m0s"}},
 	} {
 		if d := cmp.Diff(Verdict{test.want == nil, test.want}, Live(refresh.View{Beat: test.beat})); d != "" {
@@ -130,8 +130,8 @@ func TestVerdicts(t *testing.T) {
 			[]string{primary + ": default: output_invalid: read it: no JSON object (delete it)"},
 		},
 		{
-			"a loop that hangs", func(v *refresh.View) { v.Beat = 2 * time.Minute },
-			[]string{"the loop has not turned for 2m0s"}, []string{"the loop has not turned for 2m0s"}, nil,
+			"a loop that hangs", func(v *refresh.View) { v.Beat = 11 * time.Minute },
+			[]string{"the loop has not turned for 11m0s"}, []string{"the loop has not turned for 11m0s"}, nil,
 		},
 		{
 			"a reason of several lines", func(v *refresh.View) {

@@ -91,6 +91,7 @@ type Loop struct {
 	beat     atomic.Int64 // of the last turn, since born on Go's clock: like the timers, it stands still while the machine sleeps
 	events   chan func()  // what flights hand back
 	renew    chan struct{}
+	nudge    chan struct{} // somebody is awake anyway
 	looking  []chan struct{} // by output, one place each: who looks at the file for a view
 
 	// What follows belongs to the loop's goroutine.
@@ -139,7 +140,7 @@ func New(cfg Config) *Loop {
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Float64
 	}
-	l := &Loop{cfg: cfg, log: cfg.Log, clock: cfg.Clock.orDefault(), events: make(chan func()), renew: make(chan struct{}, 1)}
+	l := &Loop{cfg: cfg, log: cfg.Log, clock: cfg.Clock.orDefault(), events: make(chan func()), renew: make(chan struct{}, 1), nudge: make(chan struct{}, 1)}
 	l.anchor = anchor{clock: l.clock}
 	l.born, l.begun, l.started = time.Now(), l.clock.Wall(), l.clock.Elapsed()
 	l.verifiedAt = l.started
@@ -195,6 +196,7 @@ func (l *Loop) Run(ctx context.Context) error {
 				s.tell = true
 			}
 			l.renewAll()
+		case <-l.nudge:
 		case <-timer.C:
 		}
 		if ctx.Err() != nil {
@@ -247,10 +249,25 @@ func (l *Loop) quieten() {
 	}
 }
 
-// untilNext is how long to sleep: never longer than a tick.
+// idle is how long to sleep when nothing is due.
+func (l *Loop) idle() time.Duration {
+	if slices.ContainsFunc(l.outputs, func(o *output) bool { return o.cfg.Watch == nil }) {
+		return Tick
+	}
+	left, now := MostTick*40, l.now()
+	for _, s := range l.scopes {
+		if s.grant == nil {
+			return Tick
+		}
+		left = min(left, s.grant.Expires.Sub(now))
+	}
+	return Idle(left)
+}
+
+// untilNext is how long to sleep: never longer than idle.
 func (l *Loop) untilNext() time.Duration {
 	now := l.clock.Elapsed()
-	next := l.looked + Tick - now
+	next := l.looked + l.idle() - now
 	for _, s := range l.scopes {
 		if !s.inFlight && (l.fetching < l.cfg.Parallel || s.due > now) {
 			next = min(next, s.due-now)

@@ -117,7 +117,7 @@ func TestContestedOutput(t *testing.T) {
 		r.pass(5 * time.Minute)
 		r.wantEntry(0, 0, true)
 		r.wantLines("output no longer contested", 0)
-		r.pass(10*time.Minute + Tick)
+		r.pass(10*time.Minute + MostTick)
 		r.wantLines("output no longer contested", 1)
 		if o := r.loop.View().Outputs[0]; o.Contested {
 			t.Errorf("still contested: %+v", o)
@@ -237,7 +237,7 @@ func TestHungOutput(t *testing.T) {
 					}
 				}
 				r.wantCalls(5)
-				if b := r.loop.Beat(); b > Tick {
+				if b := r.loop.Beat(); b > MostTick {
 					t.Errorf("last turn %s ago", b)
 				}
 				r.files[hung].edit(func(f *fakeFile) { f.block = nil })

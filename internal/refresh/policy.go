@@ -10,11 +10,13 @@ const (
 	// MinInterval is the least time between two calls of one scope, whatever expiresAt says.
 	MinInterval = time.Second
 
-	// Tick is how often the loop turns when nothing happens: to compare the clocks and to look at the files.
-	Tick = time.Minute
+	// Tick is how often the loop turns when nothing happens, to compare the clocks and to look at the files once more than their
+	// watches do, while anybody asks for its health. MostTick is how seldom it does while nobody does: see Idle.
+	Tick     = time.Minute
+	MostTick = 10 * time.Minute
 
 	// Silence is how long the loop may be silent before it counts as dead: a tick, and half a minute for a starved host.
-	Silence = 90 * time.Second
+	Silence = MostTick + 30*time.Second
 )
 
 // Policy says when a token is renewed. All of it is pure: the same arguments give the same answer.
@@ -101,6 +103,11 @@ func crowded(failures int, u float64) time.Duration {
 	floor := ceiling / least
 	return floor + time.Duration(u*float64(ceiling-floor))
 }
+
+// Idle is how long the loop may sleep when nothing happens, while the token that expires first has some time left: a fortieth of
+// that. A sleep is all that an idle process does, and each one that ends costs some twenty wake-ups in Go's runtime. It is also how
+// late a pause of the machine is noticed, which a token with hours left does not mind.
+func Idle(left time.Duration) time.Duration { return max(Tick, min(left/40, MostTick)) }
 
 // outputBackoff is how long to wait before a file that could not be written is tried again: soon, as it costs nobody a call.
 func outputBackoff(failures int) time.Duration {

@@ -7,8 +7,15 @@ import (
 	"ecr-refresher/internal/fault"
 )
 
-// View is the last snapshot with the files as they are now. A file that cannot be read within lookMost counts as unreadable.
+// View is the last snapshot with the files as they are now. A file that cannot be read within lookMost counts as unreadable. It
+// lets the loop turn if that has slept for a while: the process is awake now, so it costs little.
 func (l *Loop) View() View {
+	if l.Beat() > Tick {
+		select {
+		case l.nudge <- struct{}{}:
+		default:
+		}
+	}
 	disk := l.look() // first: whatever token is found, the snapshot then knows
 	s := l.snapshot.Load()
 	v := View{Snapshot: s, OnDisk: disk}
