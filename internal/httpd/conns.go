@@ -20,12 +20,14 @@ type conns struct {
 	turns uint64            // counts changes of state: the order in which connections came to theirs
 	empty chan struct{}     // closed when no connection is left; nil until asked for
 	busy  int               // how many are in StateActive
+	held  int               // bytes of the answers that are yet to be taken
 	eased chan struct{}     // told when there are fewer
 }
 
 type conn struct {
 	state http.ConnState // StateNew until a request has been read whole: a slow-loris stays new
 	since uint64         // the turn in which it came to that state
+	held  int            // bytes of its answer, in stateWriting
 }
 
 func newConns(limit int) *conns {
@@ -52,14 +54,17 @@ func (t *conns) admit(c net.Conn) (closing net.Conn) {
 		t.cut[closing] = true
 	}
 	t.turns++
-	t.open[c] = &conn{http.StateNew, t.turns}
+	t.open[c] = &conn{state: http.StateNew, since: t.turns}
 	return closing
 }
 
 // remove takes c out of those that are open.
 func (t *conns) remove(c net.Conn) {
-	if is := t.open[c]; is != nil && is.state == http.StateActive {
-		t.eases()
+	if is := t.open[c]; is != nil {
+		if is.state == http.StateActive {
+			t.eases()
+		}
+		t.held -= is.held
 	}
 	delete(t.open, c)
 }
@@ -124,7 +129,8 @@ func (t *conns) changed(c net.Conn, state http.ConnState) {
 				t.busy++
 			}
 			t.turns++
-			is.state, is.since = state, t.turns
+			t.held -= is.held
+			is.state, is.since, is.held = state, t.turns, 0
 		}
 	case http.StateClosed, http.StateHijacked:
 		t.remove(c)
@@ -133,6 +139,42 @@ func (t *conns) changed(c net.Conn, state http.ConnState) {
 			close(t.empty)
 		}
 	case http.StateNew: // admitted already
+	}
+}
+
+// mostHeld is how many bytes of answers wait at most for clients to take them, beside the newest answer: two pages of a thousand
+// registries, or hundreds of a few.
+const mostHeld = 8 << 20
+
+// sendBuffer is how much of an answer the kernel holds for one client. By itself it would take up to 4 MB.
+const sendBuffer = 16 << 10
+
+// writing hears that an answer of n bytes is ready for c. Where too much waits already, those that have waited longest are closed.
+func (t *conns) writing(c net.Conn, n int) {
+	t.changed(c, stateWriting)
+	var closing []net.Conn
+	t.mu.Lock()
+	if is := t.open[c]; is != nil {
+		is.held = n
+		t.held += n
+	}
+	for t.held > mostHeld {
+		var oldest net.Conn
+		for o, is := range t.open {
+			if o != c && is.held > 0 && (oldest == nil || is.since < t.open[oldest].since) {
+				oldest = o
+			}
+		}
+		if oldest == nil {
+			break
+		}
+		t.remove(oldest)
+		t.cut[oldest] = true
+		closing = append(closing, oldest)
+	}
+	t.mu.Unlock()
+	for _, c := range closing {
+		_ = c.Close()
 	}
 }
 
@@ -188,6 +230,9 @@ func (l listener) Accept() (net.Conn, error) {
 		c, err := l.Listener.Accept()
 		if err != nil {
 			return nil, err
+		}
+		if c, ok := c.(*net.TCPConn); ok {
+			_ = c.SetWriteBuffer(sendBuffer)
 		}
 		c = &head{Conn: c}
 		l.conns.ease()

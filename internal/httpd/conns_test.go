@@ -11,11 +11,14 @@ import (
 
 type fakeConn struct {
 	net.Conn
-	id int
+	id     int
+	closed func()
 }
 
-// Each word of steps is one event: "+1" connection 1 comes, "1a" becomes active, "1w" writes, "1i" idle, "1x" ends. The result lists who
-// was closed, in order.
+func (c *fakeConn) Close() error { c.closed(); return nil }
+
+// Each word of steps is one event: "+1" connection 1 comes, "1a" becomes active, "1w" writes, "1W" an
+// answer of half the room, "1i" idle, "1x" ends. The result lists who was closed, in order.
 func TestWhoIsClosed(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -35,6 +38,10 @@ func TestWhoIsClosed(t *testing.T) {
 		{"unless there is nothing else", 4, "+1 1a +2 2a +3 3a +4 4a +5", "1"},
 		{"or they take more than three quarters", 5, "+1 1a +2 2a +3 3a +4 4a +5 +6", "1"},
 		{"those that do not take their answers, where they are the most", 5, "+1 1a 1w +2 2a 2w +3 3a 3w +4 4a 4w +5 +6 +7", "1 2"},
+		{"the third answer of half the room: the one that waits longest", 9, "+1 1a 1W +2 2a 2W +3 3a 3W", "1"},
+		{"one that is taken makes room", 9, "+1 1a 1W 1i +2 2a 2W +3 3a 3W", ""},
+		{"one that ended makes room", 9, "+1 1a 1W 1x +2 2a 2W +3 3a 3W", ""},
+		{"small answers are not in the way", 9, "+1 1a 1w +2 2a 2W +3 3a 3W", ""},
 		{"a single place", 1, "+1 +2 2a +3", "1 2"},
 		{"a request that comes as its connection is closed takes no place", 2, "+1 +2 +3 1a 1i +4 1x", "1 2"},
 		{"too many still ending: the newcomer", 1, "+1 +2 +3 +4 +5 +6 +7", "1 2 3 4 6 7"},
@@ -46,7 +53,7 @@ func TestWhoIsClosed(t *testing.T) {
 			for step := range strings.FieldsSeq(test.steps) {
 				var id int
 				if n, _ := fmt.Sscanf(step, "+%d", &id); n == 1 {
-					all[id] = &fakeConn{id: id}
+					all[id] = &fakeConn{id: id, closed: func() { closed = append(closed, fmt.Sprint(id)) }}
 					if c := conns.admit(all[id]); c != nil {
 						closed = append(closed, fmt.Sprint(c.(*fakeConn).id))
 					}
@@ -56,7 +63,12 @@ func TestWhoIsClosed(t *testing.T) {
 				if _, err := fmt.Sscanf(step, "%d%c", &id, &what); err != nil {
 					t.Fatal(err)
 				}
-				conns.changed(all[id], map[rune]http.ConnState{'a': http.StateActive, 'w': stateWriting, 'i': http.StateIdle, 'x': http.StateClosed}[what])
+				switch what {
+				case 'W':
+					conns.writing(all[id], mostHeld/2)
+				default:
+					conns.changed(all[id], map[rune]http.ConnState{'a': http.StateActive, 'w': stateWriting, 'i': http.StateIdle, 'x': http.StateClosed}[what])
+				}
 				active := 0
 				for _, is := range conns.open {
 					if is.state == http.StateActive {

@@ -189,7 +189,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		}
 		h.Set("Content-Length", strconv.Itoa(a.body.Len()))
 		if c, ok := r.Context().Value(ofConn{}).(net.Conn); ok {
-			s.conns.changed(c, stateWriting)
+			s.conns.writing(c, a.body.Len())
 		}
 		w.WriteHeader(cmp.Or(a.status, http.StatusOK))
 		_, _ = w.Write(a.body.Bytes())

@@ -72,7 +72,7 @@ func (f *family) keep(labels []*dto.LabelPair) []*dto.LabelPair {
 // label is a pair, which any number of samples may share.
 func label(name, value string) *dto.LabelPair { return &dto.LabelPair{Name: &name, Value: &value} }
 
-// labels are pairs of one name.
+// labelsOf makes a pair of each value.
 func labelsOf(name string, values []string) []*dto.LabelPair {
 	pairs := make([]*dto.LabelPair, len(values))
 	for i, v := range values {

@@ -53,15 +53,26 @@ func New(build Build, task Task, registries, outputs []string) *Metrics {
 
 // Handler answers scrapes, with the gauges that are computed from src.
 func (m *Metrics) Handler(src Source) http.Handler {
-	return promhttp.HandlerFor(gatherer{m, src}, promhttp.HandlerOpts{
-		MaxRequestsInFlight: 4,
-		DisableCompression:  len(m.registries.names) < compressFrom,
+	few := len(m.registries.names) < manyRegistries
+	page := promhttp.HandlerFor(gatherer{m, src}, promhttp.HandlerOpts{MaxRequestsInFlight: 4, DisableCompression: few})
+	if few {
+		return page
+	}
+	turn := make(chan struct{}, 1)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case turn <- struct{}{}:
+			defer func() { <-turn }()
+			page.ServeHTTP(w, r)
+		case <-r.Context().Done():
+		}
 	})
 }
 
-// compressFrom is the number of registries from which on a page is compressed: a small one is a few packets either way, and to
-// compress it would be most of what a scrape costs.
-const compressFrom = 20
+// manyRegistries is the number of registries from which on a page is compressed, and made for one scraper at a time: it takes some
+// 10 KB of memory a registry while it is made. A small one is a few packets either way, and to compress it would be most of what
+// a scrape costs.
+const manyRegistries = 20
 
 // Attempted implements refresh.Observer.
 func (m *Metrics) Attempted(registries []string, took time.Duration, class fault.Class) {

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"flag"
@@ -356,7 +357,7 @@ func TestScrapeLooksOnce(t *testing.T) {
 
 // A page of thousands of lines is compressed for those who take it so; a small one is not worth it.
 func TestCompression(t *testing.T) {
-	for n, want := range map[int]string{1: "", compressFrom - 1: "", compressFrom: "gzip"} {
+	for n, want := range map[int]string{1: "", manyRegistries - 1: "", manyRegistries: "gzip"} {
 		specs := make([]string, n)
 		for i := range specs {
 			specs[i] = fmt.Sprintf("%012d.dkr.ecr.us-west-2.amazonaws.com", i+1)
@@ -370,6 +371,39 @@ func TestCompression(t *testing.T) {
 			t.Errorf("%d registries: encoding %q, want %q", n, got, want)
 		}
 	}
+}
+
+// A large page takes memory while it is made: it is made for one scraper after the other.
+func TestLargePagesTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		specs := make([]string, manyRegistries)
+		for i := range specs {
+			specs[i] = fmt.Sprintf("%012d.dkr.ecr.us-west-2.amazonaws.com", i+1)
+		}
+		v := state(t, specs...)
+		var looking, most int
+		h := made(v).Handler(blocked(func() refresh.View {
+			looking++
+			most = max(most, looking)
+			time.Sleep(time.Second)
+			looking--
+			return v
+		}))
+		var all sync.WaitGroup
+		for range 6 {
+			all.Go(func() { scrape(t, h) })
+		}
+		gone, leave := context.WithCancel(t.Context())
+		all.Go(func() {
+			h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(gone, "GET", "/metrics", nil))
+		})
+		synctest.Wait()
+		leave()
+		all.Wait()
+		if most != 1 {
+			t.Errorf("%d pages were made at the same time", most)
+		}
+	})
 }
 
 // A file system that hangs holds up a few scrapes, not an unlimited number of them.

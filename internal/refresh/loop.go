@@ -91,7 +91,7 @@ type Loop struct {
 	beat     atomic.Int64 // of the last turn, since born on Go's clock: like the timers, it stands still while the machine sleeps
 	events   chan func()  // what flights hand back
 	renew    chan struct{}
-	nudge    chan struct{} // somebody is awake anyway
+	nudge    chan struct{}   // somebody is awake anyway
 	looking  []chan struct{} // by output, one place each: who looks at the file for a view
 
 	// What follows belongs to the loop's goroutine.

@@ -15,7 +15,7 @@ const (
 	Tick     = time.Minute
 	MostTick = 10 * time.Minute
 
-	// Silence is how long the loop may be silent before it counts as dead: a tick, and half a minute for a starved host.
+	// Silence is how long the loop may be silent before it counts as dead: its longest sleep, and half a minute for a starved host.
 	Silence = MostTick + 30*time.Second
 )
 
@@ -106,7 +106,8 @@ func crowded(failures int, u float64) time.Duration {
 
 // Idle is how long the loop may sleep when nothing happens, while the token that expires first has some time left: a fortieth of
 // that. A sleep is all that an idle process does, and each one that ends costs some twenty wake-ups in Go's runtime. It is also how
-// late a pause of the machine is noticed, which a token with hours left does not mind.
+// late a pause of the machine is noticed where nobody asks for health: after one of many hours, as long as that may the file hold a
+// token that has expired.
 func Idle(left time.Duration) time.Duration { return max(Tick, min(left/40, MostTick)) }
 
 // outputBackoff is how long to wait before a file that could not be written is tried again: soon, as it costs nobody a call.

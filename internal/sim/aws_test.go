@@ -158,7 +158,7 @@ func (s source) Accepts(ctx context.Context, host string, auth secret.Secret) er
 	return &fault.Error{Class: fault.TokenRejected, Op: "ask " + host, Err: errors.New("401")}
 }
 
-// calls is an account of one scope's calls by one process, kept beside a second reading of the policy in DESIGN.md.
+// calls is an account of one scope's calls by one process, kept beside a second reading of the policy.
 type calls struct {
 	asked    bool
 	skewTold bool          // AWS has refused a call because of the date: the SDK knows the difference
@@ -256,5 +256,5 @@ func (c *calls) failure(w *world, p *process, st *site, class fault.Class) {
 	}
 }
 
-// permanent are the classes that stay until somebody changes something, as DESIGN.md has it.
+// permanent are the classes that stay until somebody changes something.
 var permanent = map[fault.Class]bool{fault.NoCredentials: true, fault.AccessDenied: true, fault.AssumeRole: true, fault.TLS: true, fault.BadRequest: true}

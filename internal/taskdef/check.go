@@ -32,9 +32,9 @@ type Finding struct {
 // Check says what is wrong with a task definition that has the refresher in it, as register-task-definition takes it or as
 // describe-task-definition gives it. The error is for a document that is no JSON object.
 //
-// A container is taken for a refresher if the last part of its image's name contains "ecr-refresher", if its health check runs
-// "refresher healthcheck", or if it is called "refresher" or "ecr-refresher"; and for the init form if its command is "once".
-// The init form has no health check: it is known by a REFRESHER_ variable too.
+// A container is taken for a refresher if the last part of its image's name contains "ecr-refresher", if it is called "refresher"
+// or "ecr-refresher", or if its health check runs "refresher healthcheck"; with a REFRESHER_ variable also if that runs
+// "/healthcheck", which others may have too, or if its command is "once". That is the command of the init form.
 //
 // With a wrong type anywhere, only shapes are reported: the other rules would speak of things that are not there.
 func Check(doc []byte) ([]Finding, error) {

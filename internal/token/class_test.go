@@ -178,6 +178,9 @@ func TestClassOfStranger(t *testing.T) {
 		{"404 page", answer(404, "text/html", page), fault.BadRequest},
 		{"407", answer(407, "text/html", page), fault.Network},
 		{"302", answer(302, "text/html", page), fault.BadRequest},
+		{"redirect", func(w http.ResponseWriter, req *http.Request) {
+			http.Redirect(w, req, "/elsewhere", http.StatusTemporaryRedirect)
+		}, fault.BadRequest},
 		{"200 empty", answer(200, amz, ""), fault.InvalidResponse},
 		{"200 null", answer(200, amz, "null"), fault.InvalidResponse},
 		{"200 array", answer(200, amz, "[]"), fault.InvalidResponse},

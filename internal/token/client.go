@@ -32,7 +32,7 @@ type Options struct {
 	SessionName       string        // of assumed roles, where a scope names none; default "ecr-refresher"
 	AllowInstanceRole bool          // use the EC2 instance's role where the task has none
 	Timeout           time.Duration // of one step: a call to STS, an answer to a /v2/ request; default 10 s
-	MaxConns          int           // idle connections kept; default 64
+	MaxConns          int           // to one API, idle ones too; default 64, and never more than maxConnsPerHost
 }
 
 // Client obtains tokens. It makes one attempt per call: retrying is the caller's. It is safe for use by many goroutines.

@@ -161,7 +161,7 @@ func TestHungAPI(t *testing.T) {
 	mustToken(t, c, here)
 }
 
-// The host that is asked, as the SDK makes it of a scope; FACTS.md has the rule.
+// The host that is asked, as the SDK makes it of a scope.
 func TestHosts(t *testing.T) {
 	private := func(region string, fips, dual bool) Scope { return Scope{Region: region, FIPS: fips, DualStack: dual} }
 	rows := []struct {

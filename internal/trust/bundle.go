@@ -37,7 +37,7 @@ func pick(bundle io.Reader) *x509.CertPool {
 	var coded []byte // of the certificate that is being read
 	inside := false
 	for lines := bufio.NewScanner(bundle); lines.Scan(); {
-		switch line := bytes.TrimSpace(lines.Bytes()); {
+		switch line := bytes.TrimRight(lines.Bytes(), " \t\r"); { // what is indented is a remark, to crypto/x509 too
 		case bytes.Equal(line, begin):
 			coded, inside = coded[:0], true
 		case !inside:

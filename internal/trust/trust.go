@@ -11,7 +11,6 @@ package trust
 import (
 	"bytes"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -42,7 +41,7 @@ type transport struct {
 	quick, whole *http.Transport
 
 	mu     sync.Mutex
-	others map[string]bool // hosts that chain to other roots
+	others map[string]bool // hosts whose certificate quick could not verify
 }
 
 // RoundTrip implements http.RoundTripper. A request's body is held in memory: those of the APIs are a few hundred bytes.
@@ -55,7 +54,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return t.whole.RoundTrip(req)
 	}
 	again := req
-	if req.Body != nil {
+	if req.Body != nil && req.Body != http.NoBody {
 		body, err := io.ReadAll(req.Body)
 		_ = req.Body.Close()
 		if err != nil {
@@ -64,7 +63,8 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		req, again = withBody(req, body), withBody(req, body)
 	}
 	resp, err := t.quick.RoundTrip(req)
-	if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); !unknown {
+	// Whatever was wrong with it: where one root of AWS has expired, say, another root of the bundle may do.
+	if _, refused := errors.AsType[*tls.CertificateVerificationError](err); !refused {
 		return resp, err
 	}
 	t.mu.Lock()

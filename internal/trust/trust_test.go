@@ -121,6 +121,31 @@ func TestRootsOfOnesOwn(t *testing.T) {
 	}
 }
 
+// A root of AWS that has expired hides none of the same name that has not.
+func TestExpiredRoot(t *testing.T) {
+	tmpl := *amazon.cert
+	tmpl.NotAfter = time.Now().Add(-time.Minute)
+	der, err := x509.CreateCertificate(rand.Reader, &tmpl, &tmpl, amazon.key.Public(), amazon.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expired, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	believing := func(c *x509.Certificate) *http.Transport {
+		pool := x509.NewCertPool()
+		pool.AddCert(c)
+		return &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}
+	}
+	client := &http.Client{Transport: &transport{quick: believing(expired), whole: believing(amazon.cert), others: map[string]bool{}}}
+	resp, err := client.Get(amazon.serve(t, func(http.ResponseWriter, *http.Request) {}, new(atomic.Int32)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+}
+
 func TestPick(t *testing.T) {
 	join := func(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 	crlf := bytes.ReplaceAll(amazon.pem(), []byte("\n"), []byte("\r\n"))
@@ -136,6 +161,7 @@ func TestPick(t *testing.T) {
 		{"one among others, and remarks", join([]byte("# Example\n"), other.pem(), []byte("\n# Amazon Root CA 1\n"), amazon.pem(), other.pem()), 1},
 		{"two", join(amazon.pem(), starfield.pem()), 2},
 		{"with a carriage return", crlf, 1},
+		{"in a remark", bytes.ReplaceAll(amazon.pem(), []byte("-----B"), []byte(" -----B")), 0},
 		{"cut off, then nothing", amazon.pem()[:200], 0},
 		{"cut off, then a whole one", join(amazon.pem()[:200], []byte("\n"), starfield.pem()), 1},
 		{"only the beginning of a beginning", begin, 0},
