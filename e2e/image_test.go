@@ -211,9 +211,13 @@ func checkBinary(t *testing.T, binary []byte, arch, holds string) {
 	if !bytes.Contains(binary, []byte("ecr-refresher/internal/"+holds+".")) || bytes.Contains(binary, []byte("ecr-refresher/internal/sandbox")) {
 		t.Errorf("the sandbox is in the binary, or internal/%s is not", holds)
 	}
+	settings := map[string]string{}
 	for _, s := range info.Settings {
-		if s.Key == "-tags" && s.Value != "nethttpomithttp2" || s.Key == "-trimpath" && s.Value != "true" || s.Key == "CGO_ENABLED" && s.Value != "0" {
-			t.Errorf("built with %s=%s", s.Key, s.Value)
+		settings[s.Key] = s.Value
+	}
+	for key, want := range map[string]string{"-tags": "nethttpomithttp2", "-trimpath": "true", "CGO_ENABLED": "0"} {
+		if settings[key] != want {
+			t.Errorf("built with %s=%s", key, settings[key])
 		}
 	}
 	if bytes.Contains(binary, []byte("/src/internal/")) {

@@ -61,7 +61,7 @@ func TestHidden(t *testing.T) {
 			t.Errorf("%s can be read: %v %q", path, err, out)
 		}
 	}
-	for _, args := range [][]string{{"healthcheck"}, {"doctor"}} {
+	for _, args := range [][]string{{"healthcheck"}, {"doctor"}, {"once"}} {
 		if out, err := as(bin, args...); err != nil {
 			t.Errorf("%v: %v\n%s", args, err, p.redacted(out))
 		}

@@ -57,7 +57,7 @@ func get(addr string, deadline time.Time) (status, body string, err error) {
 		if !cutOff(err) || time.Until(deadline) < wait {
 			return status, body, err
 		}
-		time.Sleep(wait)
+		time.Sleep(wait) //nolint:forbidigo // in a process that does nothing else, and ends by a signal
 	}
 }
 

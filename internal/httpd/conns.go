@@ -9,8 +9,8 @@ import (
 )
 
 // conns keeps the number of open connections at a maximum: one more connection closes the one that most likely nobody misses.
-// The accept loop waits for nobody but requests that are about to be answered, and not long for those. Nothing here looks at a clock or an address: all clients of a probe come
-// from 127.0.0.1, the hostile one too.
+// The accept loop waits for nobody but requests that are about to be answered, and not long for those. Who is closed depends on
+// no clock and no address: all clients of a probe come from 127.0.0.1, the hostile one too.
 type conns struct {
 	max int
 

@@ -30,7 +30,7 @@ const (
 	defaultDrain = 500 * time.Millisecond
 	// maxHeader: a scraper's header is under 1 KB. What is beyond it is read until the 4 KB are full that it began in.
 	maxHeader = 8 << 10
-	// maxRunning is how many handlers run at a time, each of which takes some 100 KB while it does.
+	// maxRunning is how many handlers run at a time, each of which takes some 100 KB while it does, as long as none hangs: see patience.
 	maxRunning = 4
 	// patience is how long a request waits for those before it: then they hang, such as on a file system, and it may not. The
 	// health check has 4 s.
@@ -199,7 +199,8 @@ func (s *Server) guard(next http.Handler) http.Handler {
 // ofConn is the key of the connection in a request's context.
 type ofConn struct{}
 
-// run has a handler write its answer as soon as fewer than maxRunning others do; false where the client is gone before.
+// run has a handler write its answer as soon as fewer than maxRunning others do, or its patience ends; false where the client is
+// gone before.
 func (s *Server) run(next http.Handler, a *held, r *http.Request) bool {
 	wait := time.NewTimer(patience)
 	defer wait.Stop()

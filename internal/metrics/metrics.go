@@ -6,6 +6,7 @@
 package metrics
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"sync"
@@ -54,12 +55,19 @@ func New(build Build, task Task, registries, outputs []string) *Metrics {
 // Handler answers scrapes, with the gauges that are computed from src.
 func (m *Metrics) Handler(src Source) http.Handler {
 	few := len(m.registries.names) < manyRegistries
-	page := promhttp.HandlerFor(gatherer{m, src}, promhttp.HandlerOpts{MaxRequestsInFlight: 4, DisableCompression: few})
+	page := promhttp.HandlerFor(gatherer{m, src}, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes, DisableCompression: few})
 	if few {
 		return page
 	}
-	turn := make(chan struct{}, 1)
+	admitted, turn := make(chan struct{}, maxScrapes), make(chan struct{}, 1)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case admitted <- struct{}{}:
+			defer func() { <-admitted }()
+		default:
+			http.Error(w, fmt.Sprintf("%d scrapes are under way: try again later", maxScrapes), http.StatusServiceUnavailable)
+			return
+		}
 		select {
 		case turn <- struct{}{}:
 			defer func() { <-turn }()
@@ -68,6 +76,9 @@ func (m *Metrics) Handler(src Source) http.Handler {
 		}
 	})
 }
+
+// maxScrapes is how many scrapes there may be at the same time: a file system that hangs holds up each of them.
+const maxScrapes = 4
 
 // manyRegistries is the number of registries from which on a page is compressed, and made for one scraper at a time: it takes some
 // 10 KB of memory a registry while it is made. A small one is a few packets either way, and to compress it would be most of what

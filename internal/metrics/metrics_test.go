@@ -358,11 +358,7 @@ func TestScrapeLooksOnce(t *testing.T) {
 // A page of thousands of lines is compressed for those who take it so; a small one is not worth it.
 func TestCompression(t *testing.T) {
 	for n, want := range map[int]string{1: "", manyRegistries - 1: "", manyRegistries: "gzip"} {
-		specs := make([]string, n)
-		for i := range specs {
-			specs[i] = fmt.Sprintf("%012d.dkr.ecr.us-west-2.amazonaws.com", i+1)
-		}
-		v := state(t, specs...)
+		v := state(t, many(n)...)
 		w := httptest.NewRecorder()
 		req := httptest.NewRequest("GET", "/metrics", nil)
 		req.Header.Set("Accept-Encoding", "gzip")
@@ -376,11 +372,7 @@ func TestCompression(t *testing.T) {
 // A large page takes memory while it is made: it is made for one scraper after the other.
 func TestLargePagesTakeTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		specs := make([]string, manyRegistries)
-		for i := range specs {
-			specs[i] = fmt.Sprintf("%012d.dkr.ecr.us-west-2.amazonaws.com", i+1)
-		}
-		v := state(t, specs...)
+		v := state(t, many(manyRegistries)...)
 		var looking, most int
 		h := made(v).Handler(blocked(func() refresh.View {
 			looking++
@@ -390,7 +382,7 @@ func TestLargePagesTakeTurns(t *testing.T) {
 			return v
 		}))
 		var all sync.WaitGroup
-		for range 6 {
+		for range maxScrapes - 1 {
 			all.Go(func() { scrape(t, h) })
 		}
 		gone, leave := context.WithCancel(t.Context())
@@ -408,9 +400,15 @@ func TestLargePagesTakeTurns(t *testing.T) {
 
 // A file system that hangs holds up a few scrapes, not an unlimited number of them.
 func TestScrapesAreLimited(t *testing.T) {
+	for _, n := range []int{1, manyRegistries} {
+		t.Run(fmt.Sprintf("%d registries", n), func(t *testing.T) { testScrapesAreLimited(t, many(n)) })
+	}
+}
+
+func testScrapesAreLimited(t *testing.T, specs []string) {
 	synctest.Test(t, func(t *testing.T) {
 		hang := make(chan struct{})
-		v := state(t, own)
+		v := state(t, specs...)
 		h := made(v).Handler(blocked(func() refresh.View { <-hang; return v }))
 		codes := make(chan int, 20)
 		for range cap(codes) {
@@ -421,7 +419,7 @@ func TestScrapesAreLimited(t *testing.T) {
 			}()
 		}
 		synctest.Wait()
-		if n := len(codes); n != cap(codes)-4 {
+		if n := len(codes); n != cap(codes)-maxScrapes {
 			t.Errorf("%d of %d scrapes were refused", n, cap(codes))
 		}
 		close(hang)
@@ -431,10 +429,19 @@ func TestScrapesAreLimited(t *testing.T) {
 			all = append(all, <-codes)
 		}
 		slices.Sort(all)
-		if want := append(slices.Repeat([]int{200}, 4), slices.Repeat([]int{503}, cap(codes)-4)...); !slices.Equal(all, want) {
+		if want := append(slices.Repeat([]int{200}, maxScrapes), slices.Repeat([]int{503}, cap(codes)-maxScrapes)...); !slices.Equal(all, want) {
 			t.Errorf("answers %v, want %v", all, want)
 		}
 	})
+}
+
+// many are n registries.
+func many(n int) []string {
+	specs := make([]string, n)
+	for i := range specs {
+		specs[i] = fmt.Sprintf("%012d.dkr.ecr.us-west-2.amazonaws.com", i+1)
+	}
+	return specs
 }
 
 type blocked func() refresh.View
@@ -497,11 +504,7 @@ var _ refresh.Observer = (*Metrics)(nil)
 // BenchmarkScrape is a scrape as Prometheus makes it, beside promhttp with collectors in the usual way for the same series.
 func BenchmarkScrape(b *testing.B) {
 	for _, n := range []int{1, 1000} {
-		specs := make([]string, n)
-		for i := range specs {
-			specs[i] = fmt.Sprintf("%012d.dkr.ecr.us-west-2.amazonaws.com", i+1)
-		}
-		v := state(b, specs...)
+		v := state(b, many(n)...)
 		g := gatherer{made(v), &source{view: v}}
 		usual := prometheus.NewRegistry()
 		usual.MustRegister(asCollector{g})
