@@ -24,8 +24,11 @@ func main() {
 		listen = strings.TrimPrefix(args[0], "--listen=")
 	case len(args) == 2 && args[0] == "--listen":
 		listen = args[1]
+	case len(args) == 1 && (args[0] == "--help" || args[0] == "-h"):
+		say(os.Stdout, usage)
+		return
 	default:
-		say(os.Stderr, "usage: healthcheck [--listen ADDRESS]: exit 0 where the refresher that listens there (REFRESHER_LISTEN, :9327) is healthy")
+		say(os.Stderr, usage)
 		os.Exit(2)
 	}
 	healthy, verdict := healthcheck.Ask(listen)
@@ -34,5 +37,9 @@ func main() {
 		os.Exit(1)
 	}
 }
+
+const usage = `usage: healthcheck [--listen ADDRESS]
+Ask the refresher that listens there (default: REFRESHER_LISTEN, else :9327) whether it is healthy.
+Exit status: 0 it is, 1 it is not, with the reason, 2 called wrongly.`
 
 func say(to *os.File, line string) { _, _ = to.WriteString(line + "\n") }

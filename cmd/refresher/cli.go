@@ -128,6 +128,9 @@ func chosen(inv invocation) (c *command, words []string, err error) {
 		if len(words) > 1 && commandNamed(words[1]) != nil {
 			return commandNamed(words[1]), []string{"--help"}, nil
 		}
+		if len(words) > 1 && words[0] == "help" {
+			return nil, nil, unknownCommand(words[1])
+		}
 		writeProgramHelp(inv.out)
 		return nil, nil, errHelped
 	case "--version", "-version", "-v", "-V":
@@ -137,11 +140,15 @@ func chosen(inv invocation) (c *command, words []string, err error) {
 		return &commands[0], words, nil
 	}
 	if c = commandNamed(words[0]); c == nil {
-		var known []string
-		for _, c := range commands {
-			known = append(known, c.name)
-		}
-		return nil, nil, &usageError{[]string{fmt.Sprintf("unknown command %q%s", words[0], meant(words[0], known, 2))}}
+		return nil, nil, unknownCommand(words[0])
 	}
 	return c, words[1:], nil
+}
+
+func unknownCommand(name string) error {
+	var known []string
+	for _, c := range commands {
+		known = append(known, c.name)
+	}
+	return &usageError{[]string{fmt.Sprintf("unknown command %q%s", name, meant(name, known, 2))}}
 }

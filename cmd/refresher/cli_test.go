@@ -48,6 +48,7 @@ func TestParseProblems(t *testing.T) {
 	}{
 		{"runn", nil, []string{`unknown command "runn"; did you mean run?`}},
 		{"start --timeout 0s", nil, []string{`unknown command "start"`}},
+		{"help runn", nil, []string{`unknown command "runn"; did you mean run?`}},
 		{"run x y", nil, []string{`unexpected argument "x"`, `unexpected argument "y"`}},
 		{"--region=us-west-2 once", nil, []string{`unexpected argument "once"` + once}},
 		{"inject a b", nil, []string{`unexpected argument "b"`}},
@@ -103,7 +104,7 @@ func TestHelp(t *testing.T) {
 			}
 		}
 	}
-	for _, line := range []string{"help", "--help", "-h", "help nonsense"} {
+	for _, line := range []string{"help", "--help", "-h"} {
 		var out bytes.Buffer
 		_, _, err := parse(invocation{args: strings.Fields(line), out: &out})
 		for _, c := range commands {

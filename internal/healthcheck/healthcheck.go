@@ -10,6 +10,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -24,7 +25,10 @@ const within = 4 * time.Second
 // Ask asks the refresher that was told to listen on an address, and returns its verdict in a line of words. It takes 4 s at the
 // most.
 func Ask(listen string) (healthy bool, verdict string) {
-	if _, port, _ := net.SplitHostPort(listen); port == "0" {
+	switch _, port, err := net.SplitHostPort(listen); {
+	case err != nil || port == "":
+		return false, "unhealthy: --listen (REFRESHER_LISTEN) is no address, such as :9327: " + strconv.Quote(listen)
+	case port == "0":
 		return false, "unhealthy: --listen names port 0, so nobody can know where the refresher listens; give it a port"
 	}
 	status, body, err := get(Local(listen), time.Now().Add(within))
@@ -67,7 +71,7 @@ func once(addr string, deadline time.Time) (status, body string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	if err := conn.SetDeadline(deadline); err != nil {
 		return "", "", err
 	}

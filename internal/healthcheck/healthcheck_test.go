@@ -99,8 +99,10 @@ func TestAskNobody(t *testing.T) {
 	if healthy, verdict := Ask(l.Addr().String()); healthy || !strings.Contains(verdict, "does not answer") || !strings.Contains(verdict, "REFRESHER_LISTEN") {
 		t.Errorf("%t, %q", healthy, verdict)
 	}
-	if healthy, verdict := Ask("127.0.0.1:0"); healthy || !strings.Contains(verdict, "port 0") {
-		t.Errorf("%t, %q", healthy, verdict)
+	for listen, want := range map[string]string{"127.0.0.1:0": "port 0", "nonsense": `no address, such as :9327: "nonsense"`, ":": "no address", "": "no address"} {
+		if healthy, verdict := Ask(listen); healthy || !strings.Contains(verdict, want) {
+			t.Errorf("%q: %t, %q", listen, healthy, verdict)
+		}
 	}
 }
 

@@ -11,8 +11,10 @@ const (
 	MinInterval = time.Second
 
 	// Tick is how often the loop turns when nothing happens, to compare the clocks and to look at the files once more than their
-	// watches do, while anybody asks for its health. MostTick is how seldom it does while nobody does: see Idle.
-	Tick     = time.Minute
+	// watches do, while anybody asks for its health.
+	Tick = time.Minute
+
+	// MostTick is how seldom it does while nobody asks: see Idle.
 	MostTick = 10 * time.Minute
 
 	// Silence is how long the loop may be silent before it counts as dead: its longest sleep, and half a minute for a starved host.

@@ -22,7 +22,7 @@ var likely = sync.OnceValue(func() *x509.CertPool {
 	if runtime.GOOS != "linux" { // other systems keep their roots, and what they distrust, elsewhere
 		return nil
 	}
-	f, err := os.Open(cmp.Or(os.Getenv("SSL_CERT_FILE"), bundle)) //nolint:forbidigo,gosec // the file that crypto/x509 takes, by the same variable
+	f, err := os.Open(cmp.Or(os.Getenv("SSL_CERT_FILE"), bundle)) //nolint:forbidigo // the file that crypto/x509 takes, by the same variable
 	if err != nil {
 		return nil
 	}
