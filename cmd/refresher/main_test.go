@@ -24,9 +24,9 @@ import (
 	"ecr-refresher/internal/sandbox"
 )
 
-// TestMain lets the test binary be the program: a command refresher is in the PATH.
+// TestMain lets the test binary be the program, and the other programs of TestWriters: their commands are in the PATH.
 func TestMain(m *testing.M) {
-	testscript.Main(tests{m}, map[string]func(){"refresher": main})
+	testscript.Main(tests{m}, map[string]func(){"refresher": main, "docker-logins": dockerLogins})
 }
 
 // TestScript runs the program as its users call it. Each script has a sandbox of its own, and the environment of an ECS task.
@@ -246,8 +246,14 @@ func (p *program) command(args ...string) int {
 // start starts the daemon; the test's end stops it.
 func (p *program) start(args ...string) {
 	p.t.Helper()
-	p.cmd = exec.Command("refresher", args...)
-	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = p.environ, &p.out, &p.err
+	p.run(exec.Command("refresher", args...), &p.err)
+}
+
+// run starts a command as the daemon; the test's end stops it.
+func (p *program) run(cmd *exec.Cmd, stderr io.Writer) {
+	p.t.Helper()
+	p.cmd = cmd
+	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = p.environ, &p.out, stderr
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatal(err)
 	}

@@ -49,20 +49,7 @@ func TestTorture(t *testing.T) {
 // launch starts a binary as the daemon; the test's end stops it.
 func (p *program) launch(bin string, stderr io.Writer) {
 	p.t.Helper()
-	p.cmd = exec.Command(bin, "run")
-	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = p.environ, &p.out, stderr
-	if err := p.cmd.Start(); err != nil {
-		p.t.Fatal(err)
-	}
-	p.t.Cleanup(func() {
-		if p.cmd.ProcessState == nil {
-			_ = p.cmd.Process.Kill()
-			_ = p.cmd.Wait()
-		}
-		if p.t.Failed() {
-			p.t.Logf("log:\n%s", p.redacted(p.out.String()))
-		}
-	})
+	p.run(exec.Command(bin, "run"), stderr)
 }
 
 // Two registries with an identity each, so that a file may hold one new token and one old.

@@ -28,43 +28,38 @@ type login struct {
 	Lost         bool  // what it had written the turn before was gone
 }
 
-// TestWriterProcess is no test but one of the other programs of TestWriters: for so long it logs in to a registry of its own with
-// docker's library, again and again. Now and then it logs out of ours.
-func TestWriterProcess(t *testing.T) {
-	dir, host, report := os.Getenv("WRITER_DIR"), os.Getenv("WRITER_HOST"), os.Getenv("WRITER_REPORT")
-	if dir == "" {
-		t.Skip("started by TestWriters")
-	}
-	length, err := time.ParseDuration(os.Getenv("WRITER_LENGTH"))
-	if err != nil {
-		t.Fatal(err)
-	}
+// dockerLogins is another program of TestWriters: for so long it logs in to a registry of its own with docker's library, again and
+// again. Now and then it logs out of ours. Its words are the directory, the host, how long, and where its report goes.
+func dockerLogins() {
+	dir, host, report := os.Args[1], os.Args[2], os.Args[4]
+	length, err := time.ParseDuration(os.Args[3])
+	check(err)
 	var logins []login
 	for start := time.Now(); time.Since(start) < length; {
 		l := login{Begun: time.Now().UnixNano()}
 		c, err := config.Load(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
+		check(err)
 		n := len(logins)
 		l.Lost = n > 0 && c.AuthConfigs[host].Password != strconv.Itoa(n)
 		if n%20 == 10 {
 			delete(c.AuthConfigs, ourHost) // docker logout
 		}
 		c.AuthConfigs[host] = types.AuthConfig{Username: "joe", Password: strconv.Itoa(n + 1)}
-		if err := c.Save(); err != nil {
-			t.Fatal(err)
-		}
+		check(c.Save())
 		l.Ended = time.Now().UnixNano()
 		logins = append(logins, l)
 		time.Sleep(time.Duration(10+rand.IntN(40)) * time.Millisecond)
 	}
 	b, err := json.Marshal(logins)
+	check(err)
+	check(os.WriteFile(report, b, 0o600))
+}
+
+// check ends a program that cannot go on, with the reason.
+func check(err error) {
 	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(report, b, 0o600); err != nil {
-		t.Fatal(err)
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 }
 
@@ -159,18 +154,14 @@ func TestWriters(t *testing.T) {
 // logIn runs n other programs to their end.
 func logIn(t *testing.T, dir string, n int, length time.Duration) (logins [][]login) {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	var cmds []*exec.Cmd
 	var outs []*bytes.Buffer
 	reports := t.TempDir()
 	for i := range n {
-		cmd, out := exec.CommandContext(t.Context(), self, "-test.run", "^TestWriterProcess$"), &bytes.Buffer{}
+		cmd, out := exec.CommandContext(t.Context(), "docker-logins", dir, fmt.Sprintf("registry%d.example.com", i), length.String(),
+			fmt.Sprintf("%s/%d", reports, i)), &bytes.Buffer{}
 		cmd.Stdout, cmd.Stderr = out, out
-		cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", "WRITER_DIR="+dir, "WRITER_LENGTH="+length.String(),
-			fmt.Sprintf("WRITER_HOST=registry%d.example.com", i), fmt.Sprintf("WRITER_REPORT=%s/%d", reports, i))
+		cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
