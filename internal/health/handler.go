@@ -13,7 +13,7 @@ import (
 // Source gives the state of things as it is now.
 type Source interface {
 	View() refresh.View  // looks at the files, which may take a while
-	Beat() time.Duration // since the loop last turned; never blocks
+	Late() time.Duration // how late the loop is for its next turn; never blocks
 }
 
 // Routes adds /livez, /readyz, /healthz, /status and the page at / to a mux.
@@ -22,7 +22,7 @@ func Routes(mux *http.ServeMux, src Source, about About) {
 		return func(w http.ResponseWriter, _ *http.Request) { judge(src.View()).write(w) }
 	}
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
-		Live(refresh.View{Beat: src.Beat()}).write(w) // no file is looked at: one that hangs says nothing of the loop
+		Live(refresh.View{Late: src.Late()}).write(w) // no file is looked at: one that hangs says nothing of the loop
 	})
 	mux.HandleFunc("GET /healthz", answer(Healthy))
 	mux.HandleFunc("GET /readyz", answer(Ready))

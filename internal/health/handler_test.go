@@ -26,13 +26,13 @@ var update = flag.Bool("update", false, "write the golden files")
 type fixed struct{ v refresh.View }
 
 func (f fixed) View() refresh.View  { return f.v }
-func (f fixed) Beat() time.Duration { return f.v.Beat }
+func (f fixed) Late() time.Duration { return f.v.Late }
 
 // hung is a source whose file system does not answer until it is closed.
 type hung chan struct{}
 
 func (h hung) View() refresh.View { <-h; return refresh.View{} }
-func (hung) Beat() time.Duration  { return time.Second }
+func (hung) Late() time.Duration  { return time.Second }
 
 func routes(src Source) http.Handler {
 	mux := http.NewServeMux()
@@ -50,12 +50,12 @@ func ask(h http.Handler, method, path string) *httptest.ResponseRecorder {
 
 func TestProbes(t *testing.T) {
 	good, dead, bare, fought := goodView(t), goodView(t), goodView(t), goodView(t)
-	dead.Beat = refresh.Silence + time.Second
+	dead.Late = refresh.Patience + time.Second
 	delete(bare.OnDisk[0].Sums, taskHost)
 	delete(bare.OnDisk[0].Sums, otherHost)
 	fought.Outputs[1].Contested, fought.Outputs[1].Found = true, "the mode was 0600"
 	const (
-		silent  = "the loop has not turned for 10m31s\n"
+		silent  = "the loop hangs: it should have turned 31s ago\n"
 		missing = primary + ": default: no entry for " + taskHost + "\n" + primary + ": " + otherHost + ": no entry for " + otherHost + "\n"
 	)
 	for _, test := range []struct {

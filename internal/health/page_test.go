@@ -104,8 +104,8 @@ var pageStates = []struct {
 		}, []string{"▲ Logged in, but a registry rejects the token", "token_rejected</h3>", "the registry rejects it"}, []string{"✕"},
 	},
 	{
-		"hanging", func(v *refresh.View) { v.Beat = 11 * time.Minute },
-		[]string{"✕ The refresher hangs", "<p>the loop has not turned for 11m0s</p>"}, nil,
+		"hanging", func(v *refresh.View) { v.Late = 11 * time.Minute },
+		[]string{"✕ The refresher hangs", "<p>the loop hangs: it should have turned 11m0s ago</p>"}, nil,
 	},
 	{
 		"overdue", func(v *refresh.View) { v.Scopes[0].Due = now.Add(-time.Minute); v.Scopes[0].Adopted = true },

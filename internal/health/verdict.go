@@ -30,8 +30,8 @@ func verdict(reasons []string) Verdict {
 
 // Live says whether the loop turns.
 func Live(v refresh.View) Verdict {
-	if v.Beat > refresh.Silence {
-		return verdict([]string{fmt.Sprintf("the loop has not turned for %s", v.Beat.Round(time.Second))})
+	if v.Late > refresh.Patience {
+		return verdict([]string{fmt.Sprintf("the loop hangs: it should have turned %s ago", v.Late.Round(time.Second))})
 	}
 	return verdict(nil)
 }

@@ -14,17 +14,17 @@ import (
 
 func TestLive(t *testing.T) {
 	for _, test := range []struct {
-		beat time.Duration
+		late time.Duration
 		want []string
 	}{
 		{0, nil},
-		{refresh.Silence - 1, nil},
-		{refresh.Silence, nil},
-		{refresh.Silence + 1, []string{"the loop has not turned for 10m30s"}},
-		{time.Hour + 300*time.Millisecond, []string{"the loop has not turned for 1h0m0s"}},
+		{refresh.Patience - 1, nil},
+		{refresh.Patience, nil},
+		{refresh.Patience + 1, []string{"the loop hangs: it should have turned 30s ago"}},
+		{time.Hour + 300*time.Millisecond, []string{"the loop hangs: it should have turned 1h0m0s ago"}},
 	} {
-		if d := cmp.Diff(Verdict{test.want == nil, test.want}, Live(refresh.View{Beat: test.beat})); d != "" {
-			t.Errorf("silent for %s (-want +got):\n%s", test.beat, d)
+		if d := cmp.Diff(Verdict{test.want == nil, test.want}, Live(refresh.View{Late: test.late})); d != "" {
+			t.Errorf("late by %s (-want +got):\n%s", test.late, d)
 		}
 	}
 }
@@ -130,8 +130,8 @@ func TestVerdicts(t *testing.T) {
 			[]string{primary + ": default: output_invalid: read it: no JSON object (delete it)"},
 		},
 		{
-			"a loop that hangs", func(v *refresh.View) { v.Beat = 11 * time.Minute },
-			[]string{"the loop has not turned for 11m0s"}, []string{"the loop has not turned for 11m0s"}, nil,
+			"a loop that hangs", func(v *refresh.View) { v.Late = 11 * time.Minute },
+			[]string{"the loop hangs: it should have turned 11m0s ago"}, []string{"the loop hangs: it should have turned 11m0s ago"}, nil,
 		},
 		{
 			"a reason of several lines", func(v *refresh.View) {
@@ -222,7 +222,7 @@ func TestVerdicts(t *testing.T) {
 // A reader who finds the process ready need not ask whether it is healthy.
 func TestReadyIsStricterThanHealthy(t *testing.T) {
 	v := goodView(t)
-	v.Beat = time.Hour
+	v.Late = time.Hour
 	v.OnDisk[0].View = writer.View{}
 	ready := map[string]bool{}
 	for _, r := range Ready(v).Reasons {

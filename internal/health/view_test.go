@@ -60,7 +60,7 @@ func goodView(t testing.TB) refresh.View {
 			},
 			Outputs: []refresh.OutputState{{Name: primary}, {Name: second}},
 		},
-		Now: now, Skew: 1500 * time.Millisecond, Beat: time.Second,
+		Now: now, Skew: 1500 * time.Millisecond, Late: time.Second,
 		OnDisk: []refresh.OnDisk{disk(), disk()},
 	}
 }

@@ -77,7 +77,7 @@ type Config struct {
 	Rand       func() float64      // uniform in [0, 1); default math/rand/v2
 	OnSnapshot func(*Snapshot)     // called by the loop's goroutine with each new snapshot; must not block
 	OnQuiet    func()              // called by the loop's goroutine when the last of some calls has ended and the files are written; must not block
-	OnSilence  func(time.Duration) // called once at most, by another goroutine, if the loop has not turned for Silence
+	OnSilence  func(time.Duration) // called once at most, by another goroutine, if the loop is later than Patience for a turn
 }
 
 // Loop keeps tokens in files. Make one with [New], run it once with [Loop.Run]; the other methods are for any goroutine.
@@ -88,7 +88,8 @@ type Loop struct {
 
 	snapshot atomic.Pointer[Snapshot]
 	born     time.Time
-	beat     atomic.Int64 // of the last turn, since born on Go's clock: like the timers, it stands still while the machine sleeps
+	turned   atomic.Int64 // when the last turn ended, since born
+	promised atomic.Int64 // when the next one is due, since born: see promise
 	events   chan func()  // what flights hand back
 	renew    chan struct{}
 	nudge    chan struct{}   // somebody is awake anyway
@@ -184,26 +185,27 @@ func (l *Loop) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
+		var heard func()
 		select {
 		case <-ctx.Done():
 			return nil
-		case f := <-l.events:
-			f()
-			l.drain()
+		case heard = <-l.events:
 		case <-l.renew:
-			l.log.Info("asked to renew everything now")
-			for _, s := range l.scopes {
-				s.tell = true
-			}
-			l.renewAll()
+			heard = l.renewAsked
 		case <-l.nudge:
 		case <-timer.C:
+		}
+		l.promise(alarm, 0)
+		if heard != nil {
+			heard()
+			l.drain()
 		}
 		if ctx.Err() != nil {
 			return nil
 		}
-		timer.Reset(l.turn(ctx))
-		alarm.Reset(Silence)
+		next := l.turn(ctx)
+		timer.Reset(next)
+		l.promise(alarm, next)
 	}
 }
 
@@ -225,7 +227,7 @@ func (l *Loop) turn(ctx context.Context) time.Duration {
 	l.startSyncs(ctx)
 	l.verifyHourly(ctx)
 	l.quieten()
-	l.beat.Store(int64(time.Since(l.born)))
+	l.turned.Store(int64(time.Since(l.born)))
 	return l.untilNext()
 }
 
@@ -304,26 +306,6 @@ func (l *Loop) send(ctx context.Context, f func()) {
 	}
 }
 
-// watchSilence arms the alarm that each turn puts off. A process that was paused finds its alarm overdue together with the turn
-// that would have put it off: so the alarm looks once more a moment later.
-func (l *Loop) watchSilence(ctx context.Context) *time.Timer {
-	var once sync.Once
-	return time.AfterFunc(Silence, func() {
-		again := time.NewTimer(silenceGrace)
-		defer again.Stop()
-		select {
-		case <-ctx.Done():
-			return
-		case <-again.C:
-		}
-		if silent := l.Beat(); silent > Silence && l.cfg.OnSilence != nil {
-			once.Do(func() { l.cfg.OnSilence(silent) })
-		}
-	})
-}
-
-const silenceGrace = 5 * time.Second
-
 // land waits for what was started. Calls end with their context; a file system that hangs does not, and is left behind.
 func (l *Loop) land() {
 	landed := make(chan struct{})
@@ -366,6 +348,14 @@ func (l *Loop) Renew() {
 	case l.renew <- struct{}{}:
 	default:
 	}
+}
+
+func (l *Loop) renewAsked() {
+	l.log.Info("asked to renew everything now")
+	for _, s := range l.scopes {
+		s.tell = true
+	}
+	l.renewAll()
 }
 
 func (l *Loop) namesOf(s *scope) []string {

@@ -237,8 +237,8 @@ func TestHungOutput(t *testing.T) {
 					}
 				}
 				r.wantCalls(5)
-				if b := r.loop.Beat(); b > MostTick {
-					t.Errorf("last turn %s ago", b)
+				if late := r.loop.Late(); late > 0 {
+					t.Errorf("the loop is %s late", late)
 				}
 				r.files[hung].edit(func(f *fakeFile) { f.block = nil })
 				close(block)

@@ -16,9 +16,6 @@ const (
 
 	// MostTick is how seldom it does while nobody asks: see Idle.
 	MostTick = 10 * time.Minute
-
-	// Silence is how long the loop may be silent before it counts as dead: its longest sleep, and half a minute for a starved host.
-	Silence = MostTick + 30*time.Second
 )
 
 // Policy says when a token is renewed. All of it is pure: the same arguments give the same answer.

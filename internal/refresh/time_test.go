@@ -62,8 +62,8 @@ func TestSuspend(t *testing.T) {
 		r.pass(time.Hour)
 		r.clock.sleep(13 * time.Hour)
 		r.wantEntry(0, 0, false)
-		if b := r.loop.Beat(); b > MostTick {
-			t.Errorf("the loop seems silent for %s: it slept as the machine did", b)
+		if late := r.loop.Late(); late > 0 {
+			t.Errorf("the loop seems late by %s: it slept as the machine did", late)
 		}
 		r.pass(MostTick)
 		r.wantCalls(2)
@@ -97,10 +97,10 @@ func TestSilence(t *testing.T) {
 		alarms  int
 	}{
 		"never":            {nil, 0},
-		"not long enough":  {[]time.Duration{Silence - 1}, 0},
-		"paused for long":  {[]time.Duration{Silence + silenceGrace - 1}, 0},
-		"long enough":      {[]time.Duration{Silence + silenceGrace + time.Second}, 1},
-		"twice, told once": {[]time.Duration{2 * Silence, 2 * Silence}, 1},
+		"not long enough":  {[]time.Duration{Patience - 1}, 0},
+		"paused for long":  {[]time.Duration{Patience + silenceGrace - 1}, 0},
+		"long enough":      {[]time.Duration{Patience + silenceGrace + time.Second}, 1},
+		"twice, told once": {[]time.Duration{2 * Patience, 2 * Patience}, 1},
 	} {
 		var mu sync.Mutex
 		var alarms []time.Duration
@@ -117,25 +117,25 @@ func TestSilence(t *testing.T) {
 				mu.Lock()
 				defer mu.Unlock()
 				alarms = append(alarms, r.clock.since())
-				if d != Silence+silenceGrace {
-					t.Errorf("%s: silent for %s", name, d)
+				if d != Patience+silenceGrace {
+					t.Errorf("%s: late by %s", name, d)
 				}
 			}
 		}, func(r *rig) {
 			r.pass(time.Hour)
-			r.loop.Renew()      // something new to publish
-			r.pass(Silence + 1) // before the grace is over
-			if b := r.loop.Beat(); len(c.blocked) > 0 && c.blocked[0] > Silence && b < Silence {
-				t.Errorf("%s: the loop seems to have turned %s ago", name, b)
+			r.loop.Renew()       // something new to publish
+			r.pass(Patience + 1) // before the grace is over
+			if late := r.loop.Late(); len(c.blocked) > 0 && c.blocked[0] > Patience && late <= Patience {
+				t.Errorf("%s: the loop seems to be %s late", name, late)
 			}
 			r.pass(24 * time.Hour)
 			mu.Lock()
 			defer mu.Unlock()
-			if len(alarms) != c.alarms || c.alarms > 0 && alarms[0] != time.Hour+Silence+silenceGrace {
+			if len(alarms) != c.alarms || c.alarms > 0 && alarms[0] != time.Hour+Patience+silenceGrace {
 				t.Errorf("%s: alarms at %v", name, alarms)
 			}
-			if b := r.loop.Beat(); b > MostTick {
-				t.Errorf("%s: last turn %s ago", name, b)
+			if late := r.loop.Late(); late > 0 {
+				t.Errorf("%s: the loop is %s late", name, late)
 			}
 		})
 	}
@@ -214,8 +214,8 @@ func TestSnapshots(t *testing.T) {
 		if v.Scopes[0].Failures != 0 || r.loop.View().Scopes[0].Failures != 1 {
 			t.Error("a snapshot changed, or did not follow")
 		}
-		if v.Beat != 0 || !v.Started.Equal(r.clock.epoch) {
-			t.Errorf("beat %s, started %s", v.Beat, v.Started)
+		if v.Late != 0 || !v.Started.Equal(r.clock.epoch) {
+			t.Errorf("late by %s, started %s", v.Late, v.Started)
 		}
 	})
 }

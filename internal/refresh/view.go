@@ -10,7 +10,7 @@ import (
 // View is the last snapshot with the files as they are now. A file that cannot be read within lookMost counts as unreadable. It
 // lets the loop turn if that has slept for a while: the process is awake now, so it costs little.
 func (l *Loop) View() View {
-	if l.Beat() > Tick {
+	if time.Since(l.born)-time.Duration(l.turned.Load()) > Tick {
 		select {
 		case l.nudge <- struct{}{}:
 		default:
@@ -20,7 +20,7 @@ func (l *Loop) View() View {
 	s := l.snapshot.Load()
 	v := View{Snapshot: s, OnDisk: disk}
 	v.Now, v.Skew = s.anchor.now(), s.anchor.skew()
-	v.Beat = l.Beat()
+	v.Late = l.Late()
 	return v
 }
 
@@ -60,6 +60,3 @@ func (l *Loop) look() []OnDisk {
 
 // lookMost is how long files are waited for at the start and by a view: well within the 5 s that ECS gives a health check.
 const lookMost = 2 * time.Second
-
-// Beat is how long ago the loop turned last. It never blocks.
-func (l *Loop) Beat() time.Duration { return time.Since(l.born) - time.Duration(l.beat.Load()) }
