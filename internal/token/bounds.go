@@ -46,6 +46,17 @@ func (s survivable) RoundTrip(req *http.Request) (*http.Response, error) {
 	case bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("null")):
 		return nil, errors.New("the answer is null")
 	}
-	res.Body = io.NopCloser(bytes.NewReader(body))
+	res.Body = erased{bytes.NewReader(body), body}
 	return res, nil
+}
+
+// erased is an answer whose bytes are zeroed when it is closed: they are credentials.
+type erased struct {
+	*bytes.Reader
+	b []byte
+}
+
+func (e erased) Close() error {
+	clear(e.b)
+	return nil
 }

@@ -6,6 +6,7 @@
 package token
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -63,13 +64,14 @@ func parse(a answer, s Scope, issued time.Time) (Token, error) {
 	if err != nil {
 		return Token{}, errors.New("the token is not base64")
 	}
-	name, password, ok := strings.Cut(string(plain), ":")
+	defer clear(plain)
+	name, password, ok := bytes.Cut(plain, []byte(":"))
 	switch {
 	case !ok:
 		return Token{}, errors.New("the token has no colon between user and password")
-	case name != user || password == "":
+	case string(name) != user || len(password) == 0:
 		return Token{}, errors.New("the token is not of the form AWS:password")
-	case strings.ContainsFunc(password, func(r rune) bool { return r < ' ' || r == 0x7f }):
+	case bytes.ContainsFunc(password, func(r rune) bool { return r < ' ' || r == 0x7f }):
 		return Token{}, errors.New("the password has a control character")
 	}
 	t := Token{

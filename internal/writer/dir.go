@@ -15,7 +15,7 @@ import (
 type dir interface {
 	lstat(name string) (fs.FileInfo, error)
 	readlink(name string) (string, error)
-	read(name string) ([]byte, fs.FileInfo, error) // the content and the state that it was read in
+	read(name string) ([]byte, fs.FileInfo, error) // the content, the caller's to keep, and the state that it was read in
 	create(name string) (temp, error)              // new, for writing, 0600; fails where the name exists
 	rename(from, to string) error
 	remove(name string) error
@@ -95,7 +95,9 @@ func (d rootDir) read(name string) ([]byte, fs.FileInfo, error) {
 		case len(b) > maxSize:
 			return nil, nil, &fs.PathError{Op: "read", Path: name, Err: errTooLarge}
 		case len(b) == cap(b):
-			b = append(b, 0)[:len(b)]
+			grown := append(b, 0)[:len(b)]
+			clear(b)
+			b = grown
 		}
 	}
 }

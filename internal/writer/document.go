@@ -173,6 +173,9 @@ func (d Document) get() *document {
 	return d.open()
 }
 
+// erase zeroes the bytes given to Parse, which are full of passwords. Nothing may be asked of the document any more.
+func (d Document) erase() { clear(d.get().given) }
+
 // lookup is run once per document, and only when somebody asks for single hosts: Merge needs no index.
 func (d *document) lookup() map[string]sighting {
 	n := 0
@@ -301,6 +304,7 @@ func (d Document) BrokenAuths() []string {
 // decode returns the user name in an "auth", by docker's rules.
 func decode(auth []byte) (user string, ok bool) {
 	plain := make([]byte, base64.StdEncoding.DecodedLen(len(auth)))
+	defer clear(plain)
 	n, err := base64.StdEncoding.Decode(plain, auth)
 	name, _, ok := bytes.Cut(plain[:n], []byte(":"))
 	return string(name), ok && err == nil

@@ -128,6 +128,7 @@ func (f *File) Look() (View, error) {
 			return View{}, err
 		}
 		s.view = f.viewOf(doc, s.seen, nil)
+		doc.erase()
 	}
 	return s.view, nil
 }
@@ -157,6 +158,7 @@ func (f *File) load(d dir, name string, s *sight) (Document, error) {
 	}
 	doc, err := Parse(b)
 	if err != nil {
+		clear(b)
 		return Document{}, f.fail("read "+f.path, d, err)
 	}
 	s.name, s.seen, s.firm = name, at, at.firmAt(now)
@@ -233,6 +235,7 @@ func (f *File) sync(d dir, want []Want) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	defer doc.erase()
 	entries := make([]Entry, len(want))
 	for i, w := range want {
 		entries[i] = Entry{Host: w.Host, Auth: w.Grant.Auth}
@@ -347,6 +350,7 @@ func (f *File) Recall() map[string]Grant {
 	if err != nil {
 		return nil
 	}
+	defer doc.erase()
 	grants := map[string]Grant{}
 	for _, h := range f.hosts {
 		auth, ok := doc.Auth(h)

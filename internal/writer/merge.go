@@ -110,6 +110,9 @@ func (c Content) WriteTo(w io.Writer) (int64, error) {
 	buf := bufio.NewWriterSize(count, min(c.size, 64<<10))
 	c.write(buf)
 	err := buf.Flush()
+	buf.Reset(nil)
+	b := buf.AvailableBuffer()
+	clear(b[:cap(b)]) // it had tokens in it
 	return count.n, err
 }
 
