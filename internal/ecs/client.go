@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
 )
 
 const (
@@ -57,7 +58,8 @@ func (e *Error) Temporary() bool { return e.temporary }
 // Task makes one request, of at most 2 s and 1 MiB. Every error is an [*Error]; [Error.Temporary] tells whether to retry.
 func (c Client) Task(ctx context.Context) (Task, error) {
 	endpoint, err := url.Parse(c.URI)
-	if err != nil || (endpoint.Scheme != "http" && endpoint.Scheme != "https") || endpoint.Hostname() == "" {
+	if err != nil || (endpoint.Scheme != "http" && endpoint.Scheme != "https") || endpoint.Hostname() == "" ||
+		strings.ContainsFunc(endpoint.Host, notASCII) {
 		// The parser's error would repeat the whole value.
 		return Task{}, &Error{msg: "task metadata: ECS_CONTAINER_METADATA_URI_V4 is not an http URL; ECS sets it (agent 1.39.0, " +
 			"Fargate platform 1.4.0 or later), so do not set it in the task definition; outside ECS, set AWS_REGION instead"}
@@ -89,6 +91,9 @@ func (c Client) Task(ctx context.Context) (Task, error) {
 	}
 	return task, nil
 }
+
+// notASCII also keeps control characters out of the errors that name the host: the URL's parser has those of ASCII refused.
+func notASCII(r rune) bool { return r > unicode.MaxASCII }
 
 // WaitTask asks until there is an answer or the end of ctx: after 100 ms, doubling to 2 s. Errors that seem to stay are retried
 // too, as an agent that starts or a proxy that hiccups must not end a container for good; only a URI that is none ends it at

@@ -146,9 +146,24 @@ func (t *conns) changed(c net.Conn, state http.ConnState) {
 // registries, or hundreds of a few.
 const mostHeld = 8 << 20
 
-// sendBuffer is how much of an answer the kernel holds for one client. By itself it would take up to 4 MB. The price: over loopback
-// a page of megabytes that is not compressed takes 2 s, as the kernel waits for 40 ms now and then; with 64 KB it takes 30 ms.
-const sendBuffer = 16 << 10
+// How much of an answer the kernel holds for one client; by itself it would take up to 4 MB. Over loopback, whose packets have 64 KB, a
+// page of megabytes takes 2 s with the small one, as every piece waits for an acknowledgement, and 30 ms with the large. So those who
+// come while few are connected get the large one: a scraper does, and a crowd does not.
+const (
+	largeSendBuffer = 64 << 10
+	smallSendBuffer = 16 << 10
+	fewConns        = 8 // this share of all there may be
+)
+
+// sendBuffer is the size for a connection that comes now.
+func (t *conns) sendBuffer() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.open) < t.max/fewConns {
+		return largeSendBuffer
+	}
+	return smallSendBuffer
+}
 
 // writing hears that an answer of n bytes is ready for c. Where too much waits already, those that have waited longest are closed.
 func (t *conns) writing(c net.Conn, n int) {
@@ -233,7 +248,7 @@ func (l listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		if c, ok := c.(*net.TCPConn); ok {
-			_ = c.SetWriteBuffer(sendBuffer)
+			_ = c.SetWriteBuffer(l.conns.sendBuffer())
 		}
 		c = &head{Conn: c}
 		l.conns.ease()

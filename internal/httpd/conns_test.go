@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -106,5 +107,51 @@ func TestAcceptTurnsAway(t *testing.T) {
 	_ = p.Close()
 	if err := <-accepted; err != net.ErrClosed {
 		t.Errorf("Accept: %v, want that of the listener", err)
+	}
+}
+
+// The first connections may have much of an answer in the kernel, those of a crowd little; and who has gone counts no longer.
+func TestSendBuffer(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer inner.Close()
+	l := listener{inner, newConns(4 * fewConns)}
+	var accepted []net.Conn
+	large := func() bool {
+		client, err := net.Dial("tcp", inner.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = client.Close() })
+		c, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		accepted = append(accepted, c)
+		raw, err := c.(*head).Conn.(*net.TCPConn).SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		size := 0
+		if err := raw.Control(func(fd uintptr) { size, err = syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_SNDBUF) }); err != nil {
+			t.Fatal(err)
+		}
+		if err != nil || size < smallSendBuffer || size > 2*largeSendBuffer { // Linux doubles it
+			t.Fatalf("the send buffer has %d bytes: %v", size, err)
+		}
+		return size >= largeSendBuffer
+	}
+	for i := range 8 {
+		if got, want := large(), i < 4; got != want {
+			t.Errorf("connection %d: large is %t", i, got)
+		}
+	}
+	for _, c := range accepted[:5] {
+		l.conns.changed(c, http.StateClosed)
+	}
+	if !large() {
+		t.Error("small, though few are left")
 	}
 }
