@@ -68,6 +68,8 @@ func read(options []option, words []string) (arguments, problems []string, err e
 			if !hasText && len(words) > 0 && !isFlag(words[0]) {
 				words = words[1:] // its value, in all likelihood
 			}
+		case hasText && text == "" && options[i].value != "":
+			problems = append(problems, options[i].label()+": its value is empty; leave the flag out for the default")
 		case hasText:
 			options[i].given = append(options[i].given, text)
 		case options[i].value == "":

@@ -119,8 +119,8 @@ func inject(inv invocation, s injectSettings) int {
 	for _, f := range r.Findings {
 		fmt.Fprintf(inv.err, "refresher: %s: %s: %s. %s\n", f.Level, f.Where, f.What, f.Cure)
 	}
-	fmt.Fprintln(inv.err, "refresher: next: aws ecs register-task-definition --cli-input-json file://FILE, where FILE is this output")
 	fmt.Fprintln(inv.err, "refresher: next: the task role needs what this prints:", policyCommand(r))
+	fmt.Fprintln(inv.err, "refresher: then: aws ecs register-task-definition --cli-input-json file://FILE, where FILE is this output")
 	return exitOK
 }
 

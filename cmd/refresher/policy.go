@@ -22,7 +22,7 @@ func (s *policySettings) table() []option {
 		name: "registry", twin: "REFRESHER_REGISTRIES", value: "HOST[?OPTION…]", take: s.takeRegistries,
 		help: "A registry, as 'refresher run' takes it. Repeat it for several. Default: the task's own.",
 	}, {
-		name: "access", twin: "-", value: "ACCESS", preset: "pull", take: into((*string)(&r.Access), asIs),
+		name: "access", twin: "-", value: "ACCESS", preset: "pull", take: into((*string)(&r.Access), oneOf(string(iam.Refresh), string(iam.Pull), string(iam.Push))),
 		help: "'refresh' (tokens only), 'pull', or 'push', which has pull in it.",
 	}, {
 		name: "repository", twin: "-", value: "NAME", take: list(&r.Repositories),

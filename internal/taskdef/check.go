@@ -57,6 +57,10 @@ func Check(doc []byte) ([]Finding, error) {
 			"Take what is inside: jq .taskDefinition.")
 		raw = inner
 	}
+	if _, there := raw["containerDefinitions"]; !there {
+		c.fail(".containerDefinitions", "there are none", "See whether this is a task definition at all.")
+		return c.findings, nil
+	}
 	if !c.conform("", raw, definitionShape) {
 		return c.findings, nil
 	}

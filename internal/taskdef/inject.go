@@ -83,8 +83,11 @@ func Inject(doc []byte, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, fmt.Errorf("task definition: %w", err)
 	}
-	if top.at("ContainerDefinitions") >= 0 {
+	switch {
+	case top.at("ContainerDefinitions") >= 0:
 		return Result{}, errors.New("task definition: it has ContainerDefinitions with a capital, as CloudFormation writes it; the API's form is asked for: containerDefinitions")
+	case top.at("containerDefinitions") < 0:
+		return Result{}, errors.New("task definition: it has no containerDefinitions; is this a task definition?")
 	}
 	j := &injection{Options: o, top: top}
 	if err := j.read(plain); err != nil {
@@ -205,11 +208,8 @@ func (j *injection) newFindings(before, after []byte) ([]Finding, error) {
 		known := slices.ContainsFunc(old, func(o Finding) bool {
 			return o.What == f.What && index.ReplaceAllString(o.Where, "") == index.ReplaceAllString(f.Where, "")
 		})
-		if f.Level == Fail && (!known || f.Where == ".taskRoleArn") {
-			switch f.Where {
-			case ".taskRoleArn":
-				f.Cure = "Give --task-role=ARN, with what 'refresher policy' prints"
-			case ".executionRoleArn":
+		if f.Level == Fail && !known {
+			if f.Where == ".executionRoleArn" {
 				f.Cure = "Give --execution-role=ARN: see deploy/iam/execution.json"
 			}
 			j.refuse(strings.TrimSuffix(f.Cure, ".")+".", "%s: %s", f.Where, f.What)

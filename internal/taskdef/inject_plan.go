@@ -101,6 +101,9 @@ func (j *injection) whole() {
 	if j.def.NetworkMode == "none" {
 		j.refuse("Choose awsvpc or bridge.", "the network mode is none: the sidecar could not reach ECR")
 	}
+	if j.TaskRole == "" && j.def.TaskRoleArn == "" {
+		j.refuse("Give --task-role=ARN, with what 'refresher policy' prints.", ".taskRoleArn: the task has no role of its own, and so no tokens")
+	}
 	for _, r := range []struct{ flag, arn string }{{"task-role", j.TaskRole}, {"execution-role", j.ExecutionRole}} {
 		if r.arn != "" && (!strings.HasPrefix(r.arn, "arn:") || !strings.Contains(r.arn, ":role/")) {
 			j.refuse("Give the role as arn:aws:iam::123456789012:role/NAME.", "--%s: %q is no ARN of a role", r.flag, r.arn)

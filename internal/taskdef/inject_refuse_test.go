@@ -107,10 +107,10 @@ func TestInjectRefuses(t *testing.T) {
 // All reasons come at once.
 func TestInjectRefusesAtOnce(t *testing.T) {
 	doc := stripped(t, "taskdef.json")
-	for _, ch := range []change{{".containerDefinitions[0].essential", false}, {".runtimePlatform.operatingSystemFamily", "WINDOWS_SERVER_2022_CORE"}, {".containerDefinitions[0].memory", 512}} {
+	for _, ch := range []change{{".containerDefinitions[0].essential", false}, {".runtimePlatform.operatingSystemFamily", "WINDOWS_SERVER_2022_CORE"}, {".containerDefinitions[0].memory", 512}, {".taskRoleArn", gone{}}} {
 		edit(t, doc, ch.at, ch.v)
 	}
-	if r := refusal(t, marshal(t, doc), Options{Containers: []string{"x"}}); len(r) != 5 {
+	if r := refusal(t, marshal(t, doc), Options{Containers: []string{"x"}}); len(r) != 6 {
 		t.Errorf("%d reasons: %q", len(r), r)
 	}
 }
