@@ -48,24 +48,31 @@ func Healthy(v refresh.View) Verdict {
 func Ready(v refresh.View) Verdict {
 	reasons := Live(v).Reasons
 	for o, out := range v.Outputs {
-		if out.Err != nil {
-			reasons = append(reasons, notWritten(out))
+		entries := entriesAgainst(v, o)
+		if len(entries) == 0 || !toldByDisk(v, o) {
+			reasons = append(reasons, notWritten(out)...)
 		}
 		if out.Contested {
 			reasons = append(reasons, fmt.Sprintf("%s: contested: another program changes our entries again and again (%s); let it use a DOCKER_CONFIG of its own, or mount the volume read-only there", out.Name, out.Found))
 		}
-		for i, r := range v.Registries {
-			if r.Spec.Optional {
-				continue
-			}
-			if e := v.Entry(o, i); !e.Valid {
-				reasons = append(reasons, because(v, o, i, e))
-			} else if hidden := v.Shadowed(o, i); hidden != "" {
-				reasons = append(reasons, fmt.Sprintf("%s: %s is hidden: %s; %s", out.Name, r.Spec.Name, hidden, unhide(noHelpers(r.Spec.Hosts()))))
-			}
-		}
+		reasons = append(reasons, entries...)
 	}
 	return verdict(reasons)
+}
+
+// entriesAgainst says what is wrong with the entries of an output, and what hides those that are right.
+func entriesAgainst(v refresh.View, o int) (reasons []string) {
+	for i, r := range v.Registries {
+		if r.Spec.Optional {
+			continue
+		}
+		if e := v.Entry(o, i); !e.Valid {
+			reasons = append(reasons, because(v, o, i, e))
+		} else if hidden := v.Shadowed(o, i); hidden != "" {
+			reasons = append(reasons, fmt.Sprintf("%s: %s is hidden: %s; %s", v.Outputs[o].Name, r.Spec.Name, hidden, unhide(noHelpers(r.Spec.Hosts()))))
+		}
+	}
+	return reasons
 }
 
 // Written says whether every output holds a valid token for every registry that is not optional.
@@ -89,8 +96,8 @@ func unusable(v refresh.View, output int) []string {
 			reasons = append(reasons, because(v, output, i, e))
 		}
 	}
-	if out := v.Outputs[output]; out.Err != nil && len(reasons) > 0 {
-		reasons = append(reasons, notWritten(out))
+	if len(reasons) > 0 && !toldByDisk(v, output) {
+		reasons = append(reasons, notWritten(v.Outputs[output])...)
 	}
 	return reasons
 }
@@ -108,7 +115,18 @@ func because(v refresh.View, output, reg int, e refresh.Entry) string {
 	return s
 }
 
-func notWritten(out refresh.OutputState) string { return out.Name + ": not written: " + told(out.Err) }
+// toldByDisk says whether the last write failed for what the file's readers meet as well: one reason, to be told once.
+func toldByDisk(v refresh.View, output int) bool {
+	read, written := v.OnDisk[output].Err, v.Outputs[output].Err
+	return read != nil && written != nil && told(read) == told(written)
+}
+
+func notWritten(out refresh.OutputState) []string {
+	if out.Err == nil {
+		return nil
+	}
+	return []string{out.Name + ": not written: " + told(out.Err)}
+}
 
 // told is an error with its class and its cure.
 func told(err error) string {

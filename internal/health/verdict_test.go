@@ -159,6 +159,22 @@ func TestVerdicts(t *testing.T) {
 			}, nil, nil, nil,
 		},
 		{
+			"a broken file, which cannot be written for the same reason", func(v *refresh.View) {
+				v.Registries = v.Registries[:1]
+				v.OnDisk[0].Err, v.Outputs[0].Err = unwritable(), unwritable()
+			},
+			[]string{primary + ": default: output_denied: write it: permission denied (mount the volume writable)"},
+			[]string{primary + ": default: output_denied: write it: permission denied (mount the volume writable)"},
+			[]string{primary + ": default: output_denied: write it: permission denied (mount the volume writable)"},
+		},
+		{
+			"the same, and no registry that is not optional", func(v *refresh.View) {
+				v.Registries = v.Registries[2:]
+				v.OnDisk[0].Err, v.Outputs[0].Err = unwritable(), unwritable()
+			},
+			nil, []string{primary + ": not written: output_denied: write it: permission denied (mount the volume writable)"}, nil,
+		},
+		{
 			"the primary output is not written but good", func(v *refresh.View) { v.Outputs[0].Err = unwritable() },
 			nil, []string{primary + ": not written: output_denied: write it: permission denied (mount the volume writable)"}, nil,
 		},
