@@ -56,7 +56,7 @@ func (m *Metrics) counted() []*family {
 
 	n := len(registries.names)
 	refreshes := newFamily(counter, "refresh_total", "Attempts to renew the token of a registry.", 2*n, 2)
-	errors := newFamily(counter, "refresh_errors_total", "Attempts that failed, and tokens that the registry rejected, by class.", classes*n, 2)
+	failures := newFamily(counter, "refresh_errors_total", "Attempts that failed, and tokens that the registry rejected, by class.", classes*n, 2)
 	duration := newFamily(durations, "refresh_duration_seconds", "How long an attempt to renew a token took.", 0, 0)
 	for i, name := range labelsOf("registry", registries.names) {
 		a := &registries.counts[i]
@@ -64,7 +64,7 @@ func (m *Metrics) counted() []*family {
 		refreshes.add(float64(a.successes), name, succeeded)
 		for j, class := range fault.Classes() {
 			if !class.OfOutput() {
-				errors.add(float64(a.classes[j]), of[j], name)
+				failures.add(float64(a.classes[j]), of[j], name)
 			}
 		}
 		duration.observe(&a.took, name)
@@ -85,7 +85,7 @@ func (m *Metrics) counted() []*family {
 			}
 		}
 	}
-	return []*family{refreshes, errors, duration, written, unwritten, repairs}
+	return []*family{refreshes, failures, duration, written, unwritten, repairs}
 }
 
 // byRegistry is what a consumer of the primary output finds, and what is known of the next call.
