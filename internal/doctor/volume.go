@@ -248,7 +248,7 @@ func (e *exam) document(o Output) Result {
 			have++
 		}
 	}
-	return Result{Status: OK, Seen: fmt.Sprintf("valid, with %d entries of auths; %d of our %d", len(doc.Hosts()), have, len(e.hosts()))}
+	return Result{Status: OK, Seen: fmt.Sprintf("valid; auths: %d in all, %d of our %d", len(doc.Hosts()), have, len(e.hosts()))}
 }
 
 func (e *exam) consumer(o Output) Result {

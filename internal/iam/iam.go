@@ -117,7 +117,7 @@ func (r Request) check() error {
 		if _, err := registry.ParseSpec("default?role_arn=" + url.QueryEscape(r.TaskRole)); err != nil {
 			add("task-role: %q is no ARN of a role, such as arn:aws:iam::123456789012:role/NAME", r.TaskRole)
 		} else if r.Account != "" && accountOf(r.TaskRole) != r.Account {
-			add("task-role: %s is not in the task's account, which is %s", r.TaskRole, r.Account)
+			add("task-role: %q is not in the task's account, which is %q", r.TaskRole, r.Account)
 		}
 	}
 	if (r.Account == "") != (r.Region == "") {
