@@ -100,11 +100,7 @@ torture: ## Kill the program 2,000 times, take its room and its rights, renew 10
 FUZZ_TIME ?= 60s
 .PHONY: fuzz
 fuzz: ## Feed every fuzz target for a minute, one after another, FUZZ_TIME=5m for longer; the first finding ends it
-	@found=$$($(GO) test -list '^Fuzz' ./...) || { echo "$$found"; exit 1; }; \
-	awk '/^Fuzz/ {name[n++] = $$1} /^ok/ {for (i = 0; i < n; i++) print $$2, name[i]; n = 0}' <<<"$$found" | while read -r package target; do \
-		echo "fuzz: $$target of $$package, $(FUZZ_TIME)"; \
-		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZ_TIME) -fuzzminimizetime 1s "$$package" </dev/null || exit 1; \
-	done
+	@scripts/fuzz.sh $(FUZZ_TIME)
 
 .PHONY: mutants
 mutants: ## Break the code in twenty ways, one after another, and see the simulation notice each

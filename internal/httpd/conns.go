@@ -142,9 +142,9 @@ func (t *conns) changed(c net.Conn, state http.ConnState) {
 	}
 }
 
-// mostHeld is how many bytes of answers wait at most for clients to take them, beside the newest answer: two pages of a thousand
+// mostHeld is how many bytes of answers wait at most for clients to take them, beside the newest answer: a page of a thousand
 // registries, or hundreds of a few.
-const mostHeld = 8 << 20
+const mostHeld = 6 << 20
 
 // How much of an answer the kernel holds for one client; by itself it would take up to 4 MB. Over loopback, whose packets have 64 KB, a
 // page of megabytes takes 2 s with the small one, as every piece waits for an acknowledgement, and 30 ms with the large. So those who
@@ -152,7 +152,7 @@ const mostHeld = 8 << 20
 const (
 	largeSendBuffer = 64 << 10
 	smallSendBuffer = 16 << 10
-	fewConns        = 8 // this share of all there may be
+	fewConns        = 16 // this share of all there may be
 )
 
 // sendBuffer is the size for a connection that comes now.
