@@ -416,7 +416,7 @@ func (h *handle) Read(name string) ([]byte, fs.FileInfo, error) {
 	if n == nil {
 		return nil, nil, notThere("read", name)
 	}
-	return n.content, infoOf(n), nil
+	return slices.Clone(n.content), infoOf(n), nil
 }
 
 func (h *handle) Create(name string) (writer.LayerFile, error) {

@@ -78,7 +78,7 @@ func (w *world) start() {
 		Registries: w.cfg.specs, Source: source{w, p}, Observer: p, Log: zap.New(tongue{p}), Rand: rng.Float64,
 		Clock:      refresh.Clock{Wall: w.wall, Elapsed: w.elapsed},
 		OnSnapshot: p.snapshot,
-		OnSilence: func(time.Duration) {
+		OnLate: func(time.Duration) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			if !p.dead {

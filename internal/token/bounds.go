@@ -3,8 +3,9 @@ package token
 import (
 	"bytes"
 	"errors"
-	"io"
 	"net/http"
+
+	"ecr-refresher/internal/secret"
 )
 
 // maxAnswer bounds the body of an answer, and its header: AWS's have a few KB. The SDK reads both to whatever end there is, into
@@ -38,12 +39,13 @@ func (s survivable) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	body, err := io.ReadAll(res.Body)
+	body, err := secret.ReadAll(res.Body, 8<<10, maxAnswer) // one is 1 to 2 KB
 	_ = res.Body.Close()
 	switch {
 	case err != nil:
 		return nil, err
 	case bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("null")):
+		clear(body)
 		return nil, errors.New("the answer is null")
 	}
 	res.Body = erased{bytes.NewReader(body), body}

@@ -7,6 +7,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"ecr-refresher/internal/secret"
 )
 
 // dir is one open directory: all that this package asks of a file system, in as few words as it needs. Names are relative
@@ -15,7 +17,7 @@ import (
 type dir interface {
 	lstat(name string) (fs.FileInfo, error)
 	readlink(name string) (string, error)
-	read(name string) ([]byte, fs.FileInfo, error) // the content, the caller's to keep, and the state that it was read in
+	read(name string) ([]byte, fs.FileInfo, error) // the content, the caller's own, who erases it, and the state that it was read in
 	create(name string) (temp, error)              // new, for writing, 0600; fails where the name exists
 	rename(from, to string) error
 	remove(name string) error
@@ -83,23 +85,11 @@ func (d rootDir) read(name string) ([]byte, fs.FileInfo, error) {
 	case info.Size() > maxSize:
 		return nil, nil, &fs.PathError{Op: "read", Path: name, Err: errTooLarge}
 	}
-	b := make([]byte, 0, info.Size()+1)
-	for {
-		n, err := f.Read(b[len(b):cap(b)])
-		b = b[:len(b)+n]
-		switch {
-		case errors.Is(err, io.EOF):
-			return b, info, nil
-		case err != nil:
-			return nil, nil, err
-		case len(b) > maxSize:
-			return nil, nil, &fs.PathError{Op: "read", Path: name, Err: errTooLarge}
-		case len(b) == cap(b):
-			grown := append(b, 0)[:len(b)]
-			clear(b)
-			b = grown
-		}
+	b, err := secret.ReadAll(f, int(info.Size())+1, maxSize)
+	if errors.Is(err, secret.ErrTooLong) {
+		err = &fs.PathError{Op: "read", Path: name, Err: errTooLarge}
 	}
+	return b, info, err
 }
 
 func (d rootDir) create(name string) (temp, error) {

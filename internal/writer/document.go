@@ -16,8 +16,8 @@ type Entry struct {
 	Auth secret.Secret // base64("AWS:"+password); empty removes the entry
 }
 
-// Document is a docker config.json whose bytes have been checked to be one JSON object. It is immutable and keeps the bytes
-// that it was given: the caller must not change them. The zero Document is an empty file. The content is full of passwords, so
+// Document is a docker config.json whose bytes have been checked to be one JSON object. It keeps the bytes that it was
+// given, and nothing but erase changes them. The zero Document is an empty file. The content is full of passwords, so
 // it hides behind a function: in a field of a printed struct no method of ours is called, and a pointer to a struct is not
 // enough, because fmt follows one under %s.
 type Document struct{ open func() *document }
@@ -173,7 +173,8 @@ func (d Document) get() *document {
 	return d.open()
 }
 
-// erase zeroes the bytes given to Parse, which are full of passwords. Nothing may be asked of the document any more.
+// erase zeroes the bytes given to Parse, which are full of passwords. Neither the document nor a Content made of it may be used any
+// more.
 func (d Document) erase() { clear(d.get().given) }
 
 // lookup is run once per document, and only when somebody asks for single hosts: Merge needs no index.
