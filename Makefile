@@ -100,7 +100,7 @@ torture: ## Kill the program 2,000 times, take its room and its rights, renew 10
 FUZZ_TIME ?= 60s
 .PHONY: fuzz
 fuzz: ## Feed every fuzz target for a minute, one after another, FUZZ_TIME=5m for longer; the first finding ends it
-	@scripts/fuzz.sh $(FUZZ_TIME)
+	@GO=$(GO) scripts/fuzz.sh $(FUZZ_TIME)
 
 .PHONY: mutants
 mutants: ## Break the code in twenty ways, one after another, and see the simulation notice each

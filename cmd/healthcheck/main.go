@@ -28,7 +28,7 @@ func main() {
 		say(os.Stdout, usage)
 		return
 	default:
-		say(os.Stderr, usage)
+		say(os.Stderr, "healthcheck: not understood: "+strings.Join(args, " ")+"\n"+usage)
 		os.Exit(2)
 	}
 	healthy, verdict := healthcheck.Ask(listen)
@@ -40,6 +40,6 @@ func main() {
 
 const usage = `usage: healthcheck [--listen ADDRESS]
 Ask the refresher that listens there (default: REFRESHER_LISTEN, else :9327) whether it is healthy.
-Exit status: 0 it is, 1 it is not, with the reason, 2 called wrongly.`
+Exit status: 0 it is; 1 it is not or cannot be asked, with the reason; 2 called wrongly.`
 
 func say(to *os.File, line string) { _, _ = to.WriteString(line + "\n") }

@@ -228,7 +228,8 @@ func TestDrift(t *testing.T) {
 	p.stop()
 }
 
-// TestBlockedLog has a log driver that takes nothing any more: the program ends all the same when it is told to.
+// TestBlockedLog has a log driver that takes nothing any more: tokens are renewed all the same, and the program ends when it is told
+// to.
 func TestBlockedLog(t *testing.T) {
 	t.Parallel()
 	p := newProgram(t, sandbox.Config{})
@@ -257,7 +258,12 @@ func TestBlockedLog(t *testing.T) {
 			}
 		}
 	}
+	calls := p.aws.Calls()["ecr:GetAuthorizationToken"]
 	p.signal(syscall.SIGHUP) // which is worth a line
+	p.until("the token is renewed", func() bool { return p.aws.Calls()["ecr:GetAuthorizationToken"] > calls })
+	if code, body := p.get("/healthz"); code != 200 {
+		t.Errorf("/healthz: %d %s", code, body)
+	}
 	p.signal(syscall.SIGTERM)
 	ended := make(chan error, 1)
 	go func() { ended <- p.cmd.Wait() }()

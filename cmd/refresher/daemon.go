@@ -20,7 +20,12 @@ import (
 // daemon is the command run: it keeps the files good until ctx ends.
 func daemon(ctx context.Context, inv invocation, cli parsed) int {
 	set := cli.settings
-	log := newLogger(inv.out, set)
+	queue := newLogQueue(inv.out, func(lines int64) {
+		log := newLogger(inv.out, set)
+		log.Warn("lines were dropped here: nobody took them", zap.Int64("lines", lines))
+	})
+	defer queue.end(lastWords)
+	log := newLogger(queue, set)
 	front := &front{}
 	server, err := httpd.Listen(ctx, httpd.Config{Addr: set.listen, Handler: front, ErrorLog: zap.NewStdLog(log)})
 	if err != nil {
@@ -30,18 +35,16 @@ func daemon(ctx context.Context, inv invocation, cli parsed) int {
 	log.Info("refresher started", zap.String("version", buildInfo().version), zap.String("listen", server.Addr().String()))
 	warnHidden(inv, log)
 
-	silent := make(chan time.Duration, 1)
+	late := make(chan time.Duration, 1)
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return server.Serve(running) })
-	group.Go(func() error { return keep(running, inv, set, log, front, func(d time.Duration) { silent <- d }) })
+	group.Go(func() error { return keep(running, inv, set, log, front, func(d time.Duration) { late <- d }) })
 	done := make(chan error, 1)
 	go func() { done <- group.Wait() }()
 	select {
 	case err = <-done:
-	case d := <-silent: // whatever hangs may never end
-		tell(func() {
-			log.Error("the loop hangs: ending, so that the container is restarted", zap.Duration("silent_for", d.Round(time.Second)))
-		})
+	case d := <-late: // whatever hangs may never end
+		log.Error("the loop hangs: ending, so that the container is restarted", zap.Duration("late_by", d.Round(time.Second)))
 		return exitFailed
 	case <-overdue(ctx): // nor may it when it was asked to
 		return exitOK
@@ -52,22 +55,15 @@ func daemon(ctx context.Context, inv invocation, cli parsed) int {
 		fmt.Fprintln(inv.err, "refresher:", wrong)
 		return exitUsage
 	case err != nil:
-		tell(func() { log.Error("refresher failed", zap.Error(err)) })
+		log.Error("refresher failed", zap.Error(err))
 		return exitFailed
 	}
-	tell(func() { log.Info("refresher stopped: the files stay") })
+	log.Info("refresher stopped: the files stay")
 	return exitOK
 }
 
-// tell says a last word, unless nobody takes it: a log driver that blocks must not keep the process from ending.
-func tell(say func()) {
-	said := make(chan struct{})
-	go func() { defer close(said); say() }()
-	select {
-	case <-said:
-	case <-time.After(100 * time.Millisecond):
-	}
-}
+// lastWords is how long the last lines may take.
+const lastWords = 100 * time.Millisecond
 
 // overdue is closed when a stop has taken longer than anything that was waited for may take.
 func overdue(ctx context.Context) <-chan struct{} {
@@ -80,11 +76,11 @@ func overdue(ctx context.Context) <-chan struct{} {
 const stopMost = 7 * time.Second
 
 // keep assembles the loop, opens the front door for it, and runs it.
-func keep(ctx context.Context, inv invocation, set settings, log *zap.Logger, front *front, onSilence func(time.Duration)) error {
+func keep(ctx context.Context, inv invocation, set settings, log *zap.Logger, front *front, onLate func(time.Duration)) error {
 	late, quiet := &lateObserver{}, make(chan struct{}, 1)
 	a, err := assemble(ctx, inv, set, log, func(c *refresh.Config) {
 		c.Observer = late
-		c.OnSilence = onSilence
+		c.OnLate = onLate
 		c.OnQuiet = func() {
 			select {
 			case quiet <- struct{}{}:

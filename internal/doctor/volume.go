@@ -234,7 +234,7 @@ func (e *exam) document(o Output) Result {
 	doc, exists, err := file(o)
 	if err != nil {
 		paste := ""
-		if class, _ := fault.ClassOf(err); class == fault.OutputInvalid {
+		if class, _ := fault.ClassOf(err); class == fault.OutputInvalid && !errors.Is(err, syscall.EISDIR) {
 			paste = "rm " + o.Path
 		}
 		return failed(err, paste)[0]

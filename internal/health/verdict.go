@@ -48,7 +48,7 @@ func Healthy(v refresh.View) Verdict {
 func Ready(v refresh.View) Verdict {
 	reasons := Live(v).Reasons
 	for o, out := range v.Outputs {
-		entries := entriesAgainst(v, o)
+		entries := entriesAgainst(v, o, true)
 		if len(entries) == 0 || !toldByDisk(v, o) {
 			reasons = append(reasons, notWritten(out)...)
 		}
@@ -60,15 +60,15 @@ func Ready(v refresh.View) Verdict {
 	return verdict(reasons)
 }
 
-// entriesAgainst says what is wrong with the entries of an output, and what hides those that are right.
-func entriesAgainst(v refresh.View, o int) (reasons []string) {
+// entriesAgainst says what is wrong with the entries of an output and, where asked, what hides those that are right.
+func entriesAgainst(v refresh.View, o int, andHidden bool) (reasons []string) {
 	for i, r := range v.Registries {
 		if r.Spec.Optional {
 			continue
 		}
 		if e := v.Entry(o, i); !e.Valid {
 			reasons = append(reasons, because(v, o, i, e))
-		} else if hidden := v.Shadowed(o, i); hidden != "" {
+		} else if hidden := v.Shadowed(o, i); hidden != "" && andHidden {
 			reasons = append(reasons, fmt.Sprintf("%s: %s is hidden: %s; %s", v.Outputs[o].Name, r.Spec.Name, hidden, unhide(noHelpers(r.Spec.Hosts()))))
 		}
 	}
@@ -87,15 +87,7 @@ func Written(v refresh.View) Verdict {
 // unusable says what keeps the consumers of an output from their work: a reason for each registry without a valid token, and
 // why the file is not written where that may be the cause. An output that cannot be written but holds valid tokens is usable.
 func unusable(v refresh.View, output int) []string {
-	var reasons []string
-	for i, r := range v.Registries {
-		if r.Spec.Optional {
-			continue
-		}
-		if e := v.Entry(output, i); !e.Valid {
-			reasons = append(reasons, because(v, output, i, e))
-		}
-	}
+	reasons := entriesAgainst(v, output, false)
 	if len(reasons) > 0 && !toldByDisk(v, output) {
 		reasons = append(reasons, notWritten(v.Outputs[output])...)
 	}

@@ -152,14 +152,14 @@ const mostHeld = 6 << 20
 const (
 	largeSendBuffer = 64 << 10
 	smallSendBuffer = 16 << 10
-	fewConns        = 16 // this share of all there may be
+	fewShare        = 16 // few: less than a sixteenth of all that there may be, 16 of 256
 )
 
 // sendBuffer is the size for a connection that comes now.
 func (t *conns) sendBuffer() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.open) < t.max/fewConns {
+	if len(t.open) < t.max/fewShare {
 		return largeSendBuffer
 	}
 	return smallSendBuffer

@@ -117,7 +117,7 @@ func TestSendBuffer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer inner.Close()
-	l := listener{inner, newConns(4 * fewConns)}
+	l := listener{inner, newConns(4 * fewShare)}
 	var accepted []net.Conn
 	large := func() bool {
 		client, err := net.Dial("tcp", inner.Addr().String())

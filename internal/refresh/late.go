@@ -10,35 +10,35 @@ import (
 // need as long.
 const Patience = 30 * time.Second
 
-// promise says when the next turn ends its wait, and has the alarm ring if that is not kept: at the begin of a turn it is due now. Go's
-// clock is used, which stands still while the machine sleeps, as the loop's timer does.
+// promise says in how long the next turn begins, and has the alarm ring if it is later than Patience. A turn that has begun promises
+// 0: so what it takes counts as well. Go's clock is used, which stands still while the machine sleeps, as the loop's timer does.
 func (l *Loop) promise(alarm *time.Timer, next time.Duration) {
 	l.promised.Store(int64(time.Since(l.born) + next))
 	alarm.Reset(next + Patience)
 }
 
-// Late is how long ago the loop should have turned, or how long its turn takes already; zero while it sleeps as it should. It never
-// blocks.
+// Late is how long ago the loop should have turned, or how long its turn takes already; zero while it sleeps as it should. Until its
+// first turn that is the time since New. It never blocks.
 func (l *Loop) Late() time.Duration {
 	return max(0, time.Since(l.born)-time.Duration(l.promised.Load()))
 }
 
-// watchSilence makes the alarm that each turn puts off. A process that was paused finds its alarm overdue together with the turn
+// watchLateness makes the alarm that each turn puts off. A process that was paused finds its alarm overdue together with the turn
 // that would have put it off: so the alarm looks once more a moment later.
-func (l *Loop) watchSilence(ctx context.Context) *time.Timer {
+func (l *Loop) watchLateness(ctx context.Context) *time.Timer {
 	var once sync.Once
 	return time.AfterFunc(Patience, func() {
-		again := time.NewTimer(silenceGrace)
+		again := time.NewTimer(lateGrace)
 		defer again.Stop()
 		select {
 		case <-ctx.Done():
 			return
 		case <-again.C:
 		}
-		if late := l.Late(); late > Patience && l.cfg.OnSilence != nil {
-			once.Do(func() { l.cfg.OnSilence(late) })
+		if late := l.Late(); late > Patience && l.cfg.OnLate != nil {
+			once.Do(func() { l.cfg.OnLate(late) })
 		}
 	})
 }
 
-const silenceGrace = 5 * time.Second
+const lateGrace = 5 * time.Second

@@ -77,7 +77,7 @@ type Config struct {
 	Rand       func() float64      // uniform in [0, 1); default math/rand/v2
 	OnSnapshot func(*Snapshot)     // called by the loop's goroutine with each new snapshot; must not block
 	OnQuiet    func()              // called by the loop's goroutine when the last of some calls has ended and the files are written; must not block
-	OnSilence  func(time.Duration) // called once at most, by another goroutine, if the loop is later than Patience for a turn
+	OnLate     func(time.Duration) // called once at most, by another goroutine, if the loop is later than Patience for a turn
 }
 
 // Loop keeps tokens in files. Make one with [New], run it once with [Loop.Run]; the other methods are for any goroutine.
@@ -171,14 +171,14 @@ func (l *Loop) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer l.land()
 	defer cancel()
-	alarm := l.watchSilence(ctx)
+	alarm := l.watchLateness(ctx)
 	defer alarm.Stop()
 	l.recall(ctx)
 	l.lookAtAll()
 	for i, o := range l.outputs {
 		if o.cfg.Watch != nil {
 			l.flights.Go(func() {
-				o.cfg.Watch(ctx, func() { l.send(ctx, func() { l.outputs[i].changed = true }) })
+				o.cfg.Watch(ctx, func() { l.send(ctx, func() { l.noticed(l.outputs[i]) }) })
 			})
 		}
 	}
@@ -220,6 +220,7 @@ func (l *Loop) turn(ctx context.Context) time.Duration {
 		l.lookAtAll()
 	}
 	l.startDue(ctx)
+	l.tellLapses()
 	l.settle()
 	if l.dirty {
 		l.publishSnapshot() // before the files are written: no view finds a token there that its snapshot does not know
@@ -273,6 +274,9 @@ func (l *Loop) untilNext() time.Duration {
 	for _, s := range l.scopes {
 		if !s.inFlight && (l.fetching < l.cfg.Parallel || s.due > now) {
 			next = min(next, s.due-now)
+		}
+		if s.grant != nil && s.lapsed != s.grant {
+			next = min(next, s.grant.Expires.Sub(l.now()))
 		}
 	}
 	if wait := l.batchReady(); wait > 0 {

@@ -19,6 +19,7 @@ type output struct {
 	standing int           // the one that stands in it, be it not durable
 	changed  bool          // the file may have changed
 	inFlight bool          // at most one write at a time
+	failed   time.Duration // when the last write did
 	notYet   time.Duration // not before this, on the elapsed clock: back-off of a failure or of a contested file
 
 	repairs []time.Duration // the last ones, on the elapsed clock
@@ -138,11 +139,21 @@ func (l *Loop) writeFailed(o *output, err error) {
 	o.state.Err = err
 	o.state.Failures++
 	retry := outputBackoff(o.state.Failures)
-	o.notYet = l.clock.Elapsed() + retry
+	o.failed = l.clock.Elapsed()
+	o.notYet = o.failed + retry
 	l.cfg.Observer.Written(o.state.Name, false, err)
 	if class := Class(err); class != before || PowerOfTen(o.state.Failures) {
 		l.log.Error("output not written", zap.String("output", o.state.Name), zap.String("class", string(class)), zap.Error(err),
 			zap.String("cure", fault.CureOf(err)), zap.Int("failures", o.state.Failures), zap.Duration("retry_in", retry))
+	}
+}
+
+// noticed hears that a file has changed. One that could not be read may have been mended, or deleted as its cure says: that is
+// looked at soon. Other failures wait as long as they would have, for a write that fails changes the directory itself.
+func (l *Loop) noticed(o *output) {
+	o.changed = true
+	if Class(o.state.Err) == fault.OutputInvalid {
+		o.notYet = min(o.notYet, max(l.clock.Elapsed(), o.failed+MinInterval))
 	}
 }
 

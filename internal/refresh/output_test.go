@@ -167,6 +167,34 @@ func TestRareRepairsAreNoContest(t *testing.T) {
 	})
 }
 
+// A file that cannot be read is looked at as soon as it changes, and not more than once a second; of another failure a change says
+// nothing, as our own temporary files are changes too.
+func TestFailureThatIsMended(t *testing.T) {
+	for class, soon := range map[fault.Class]bool{fault.OutputInvalid: true, fault.OutputFull: false} {
+		bubble(t, nil, nil, func(r *rig) {
+			r.pass(time.Hour)
+			r.files[0].edit(func(f *fakeFile) { f.err, f.exists = broken(class), false })
+			r.pass(10*time.Minute + 20*time.Second) // the back-off is at its longest
+			count := func() (n int) { r.files[0].edit(func(f *fakeFile) { n = f.syncs }); r.pass(100 * time.Millisecond); return n }
+			before := count()
+			for range 10 {
+				r.files[0].edit(func(*fakeFile) {})
+				r.pass(100 * time.Millisecond)
+			}
+			if n := count() - before; soon && (n < 1 || n > 2) || !soon && n > 0 {
+				t.Errorf("%s: %d looks within a second of changes", class, n)
+			}
+			r.files[0].edit(func(f *fakeFile) { f.err = nil })
+			r.pass(2 * time.Second)
+			if e := r.loop.View().Entry(0, 0); e.Valid != soon {
+				t.Errorf("%s: 2 s after it was mended: %+v", class, e)
+			}
+			r.pass(2 * time.Minute)
+			r.wantEntry(0, 0, true)
+		})
+	}
+}
+
 func TestOneOutputFails(t *testing.T) {
 	for _, class := range fault.Classes() {
 		if !class.OfOutput() {

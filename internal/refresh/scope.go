@@ -22,7 +22,7 @@ type scope struct {
 	grant       *writer.Grant // the token in hand; nil where there is none
 	told        bool          // the log has told of a token of this scope
 	tell        bool          // the next failure is logged whatever it is: somebody asked
-	lapsed      *writer.Grant // the token whose end, before a successor came, the log has told of
+	lapsed      *writer.Grant // the token of whose end the log has told
 	publication int           // of the token in hand
 	due         time.Duration // of the next call, on the elapsed clock
 	called      time.Duration // of the last call
@@ -151,19 +151,32 @@ func (l *Loop) failed(s *scope, err error) {
 	}
 	retry := Backoff(f, l.cfg.Rand())
 	l.schedule(s, retry)
-	lapse := validFor <= 0 && s.lapsed != s.grant // consumers have begun to fail
-	if class == before && !PowerOfTen(s.state.Failures) && !lapse && !s.tell {
+	if class == before && !PowerOfTen(s.state.Failures) && !s.tell {
 		return
 	}
 	s.tell = false
 	say := l.log.Warn
 	if validFor <= 0 {
 		say = l.log.Error
-		s.lapsed = s.grant
 	}
 	say("renewal failed", l.namesField(s), zap.String("class", string(class)), zap.Error(err), zap.String("cure", fault.CureOf(err)),
 		zap.Int("failures", s.state.Failures), zap.Duration("retry_in", retry.Round(time.Millisecond)),
 		zap.Duration("valid_for", max(validFor, 0).Round(time.Second)))
+}
+
+// tellLapses says when a token has run out and no attempt has brought another, at that moment: the next attempt, whose failure would
+// say so, may be minutes away.
+func (l *Loop) tellLapses() {
+	for _, s := range l.scopes {
+		if s.grant == nil || s.lapsed == s.grant || l.now().Before(s.grant.Expires) {
+			continue
+		}
+		s.lapsed = s.grant
+		l.log.Error("the token has expired: pulls and pushes fail until it is renewed", l.namesField(s),
+			zap.Time("expired", s.grant.Expires.UTC()), zap.Int("failures", s.state.Failures), zap.String("class", string(Class(s.state.Err))),
+			zap.NamedError("last_error", s.state.Err), zap.String("cure", fault.CureOf(s.state.Err)),
+			zap.Duration("retry_in", max(s.due-l.clock.Elapsed(), 0).Round(time.Millisecond)))
+	}
 }
 
 // hold makes a token the one in hand and has it written.

@@ -75,7 +75,7 @@ type View struct {
 	*Snapshot
 	Now    time.Time     // true time, as well as it is known
 	Skew   time.Duration // how far the wall clock is ahead of it
-	Late   time.Duration // the loop, for the turn that it promised
+	Late   time.Duration // how late the loop is for its next turn
 	OnDisk []OnDisk      // by output
 }
 

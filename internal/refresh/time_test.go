@@ -91,15 +91,15 @@ func TestPauseThatOnlyTheDateTells(t *testing.T) {
 	})
 }
 
-func TestSilence(t *testing.T) {
+func TestLate(t *testing.T) {
 	for name, c := range map[string]struct {
 		blocked []time.Duration // the loop, after how long and again
 		alarms  int
 	}{
 		"never":            {nil, 0},
 		"not long enough":  {[]time.Duration{Patience - 1}, 0},
-		"paused for long":  {[]time.Duration{Patience + silenceGrace - 1}, 0},
-		"long enough":      {[]time.Duration{Patience + silenceGrace + time.Second}, 1},
+		"paused for long":  {[]time.Duration{Patience + lateGrace - 1}, 0},
+		"long enough":      {[]time.Duration{Patience + lateGrace + time.Second}, 1},
 		"twice, told once": {[]time.Duration{2 * Patience, 2 * Patience}, 1},
 	} {
 		var mu sync.Mutex
@@ -113,11 +113,11 @@ func TestSilence(t *testing.T) {
 					time.Sleep(d)
 				}
 			}
-			r.cfg.OnSilence = func(d time.Duration) {
+			r.cfg.OnLate = func(d time.Duration) {
 				mu.Lock()
 				defer mu.Unlock()
 				alarms = append(alarms, r.clock.since())
-				if d != Patience+silenceGrace {
+				if d != Patience+lateGrace {
 					t.Errorf("%s: late by %s", name, d)
 				}
 			}
@@ -131,7 +131,7 @@ func TestSilence(t *testing.T) {
 			r.pass(24 * time.Hour)
 			mu.Lock()
 			defer mu.Unlock()
-			if len(alarms) != c.alarms || c.alarms > 0 && alarms[0] != time.Hour+Patience+silenceGrace {
+			if len(alarms) != c.alarms || c.alarms > 0 && alarms[0] != time.Hour+Patience+lateGrace {
 				t.Errorf("%s: alarms at %v", name, alarms)
 			}
 			if late := r.loop.Late(); late > 0 {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"syscall"
 
 	"ecr-refresher/internal/fault"
@@ -16,7 +17,9 @@ func (f *File) fail(op string, d dir, err error) error {
 	switch {
 	case errors.As(err, new(*SyntaxError)):
 		class, cure = fault.OutputInvalid, "mend or delete "+f.path+": it is not touched while it cannot be read"
-	case errors.Is(err, errTooLarge), errors.Is(err, errNotRegular), errors.Is(err, syscall.EISDIR), errors.Is(err, syscall.ENXIO):
+	case errors.Is(err, syscall.EISDIR):
+		class, cure = fault.OutputInvalid, "name the file in that directory: --output="+filepath.Join(f.path, "config.json")
+	case errors.Is(err, errTooLarge), errors.Is(err, errNotRegular), errors.Is(err, syscall.ENXIO):
 		class, cure = fault.OutputInvalid, "delete "+f.path+" or choose another --output"
 	case errors.Is(err, errLinkOut), errors.Is(err, syscall.ELOOP):
 		cure = "make " + f.path + " a file, or a relative link to a name below " + f.dir

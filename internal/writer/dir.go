@@ -80,6 +80,8 @@ func (d rootDir) read(name string) ([]byte, fs.FileInfo, error) {
 	switch {
 	case err != nil:
 		return nil, nil, err
+	case info.IsDir():
+		return nil, nil, &fs.PathError{Op: "read", Path: name, Err: syscall.EISDIR}
 	case !info.Mode().IsRegular():
 		return nil, nil, &fs.PathError{Op: "read", Path: name, Err: errNotRegular}
 	case info.Size() > maxSize:

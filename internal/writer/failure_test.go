@@ -36,7 +36,7 @@ func TestEveryErrorAtEveryStep(t *testing.T) {
 		{syscall.ELOOP, fault.OutputOther, "relative link to a name below DIR"},
 		{syscall.EMFILE, fault.OutputOther, "nofile"},
 		{syscall.ENFILE, fault.OutputOther, "nofile"},
-		{syscall.EISDIR, fault.OutputInvalid, "delete DIR/config.json"},
+		{syscall.EISDIR, fault.OutputInvalid, "name the file in that directory: --output=DIR/config.json/config.json"},
 	} {
 		for _, step := range steps {
 			t.Run(fmt.Sprintf("%v/%s", c.err, step), func(t *testing.T) {

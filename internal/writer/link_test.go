@@ -118,7 +118,7 @@ func TestLinkRefused(t *testing.T) {
 		"itself":              {[]string{"config.json", "config.json"}, "too many levels of symbolic links", fault.OutputOther},
 		"loop":                {[]string{"config.json", "a", "a", "config.json"}, "too many levels of symbolic links", fault.OutputOther},
 		"too long":            {[]string{"config.json", "1", "1", "2", "2", "3", "3", "4", "4", "5", "5", "6", "6", "7", "7", "real.json"}, "too many levels of symbolic links", fault.OutputOther},
-		"a directory":         {[]string{"config.json", "sub"}, "not a regular file", fault.OutputInvalid},
+		"a directory":         {[]string{"config.json", "sub"}, "is a directory", fault.OutputInvalid},
 		"a missing directory": {[]string{"config.json", "none/real.json"}, "no such file or directory", fault.OutputOther},
 		"through a file":      {[]string{"config.json", "file/real.json"}, "not a directory", fault.OutputOther},
 	} {
