@@ -108,7 +108,7 @@ func parse(inv invocation) (p parsed, name string, err error) {
 		typed = append(typed, c.check(&p, len(typed)+len(inherited) == 0)...)
 	}
 	if c.name == "doctor" && len(typed) == 0 { // to which a wrong environment is the first finding
-		p.doctor.problems, inherited = inherited, nil
+		p.doctor.problems, inherited = append(inherited, wrongElsewhere(options, inv)...), nil
 	}
 	if problems := append(typed, inherited...); len(problems) > 0 {
 		return parsed{}, c.name, &usageError{problems}

@@ -165,6 +165,23 @@ func unknownVariables(own []option, environ []string) []string {
 	return problems
 }
 
+// wrongElsewhere says what is wrong with the variables of other commands.
+func wrongElsewhere(own []option, inv invocation) (problems []string) {
+	seen := map[string]bool{"": true}
+	for _, o := range own {
+		seen[o.variable()] = true
+	}
+	for _, c := range commands {
+		others := slices.DeleteFunc(c.options(new(parsed)), func(o option) bool { return seen[o.variable()] })
+		for _, o := range others {
+			seen[o.variable()] = true
+		}
+		_, wrong := settle(others, inv)
+		problems = append(problems, wrong...)
+	}
+	return problems
+}
+
 // into keeps what parse makes of the last text that is given, and of "" where none is.
 func into[T any](to *T, parse func(string) (T, error)) func([]string) error {
 	return func(texts []string) (err error) {

@@ -62,6 +62,7 @@ func TestDoctor(t *testing.T) {
 		{name: "nothing", id: "accepted", status: "ok", seen: "accepts"},
 		{name: "unknown variable", env: []string{"REFRESHER_REGISTRIS=x"}, id: "settings", status: "fail", seen: "REFRESHER_REGISTRIS", cure: "did you mean REFRESHER_REGISTRIES"},
 		{name: "wrong value", env: []string{"REFRESHER_RENEW_AT=7"}, id: "settings", status: "fail", seen: "no number from", cure: "correct the value"},
+		{name: "wrong value for another command", env: []string{"REFRESHER_DEADLINE=banana"}, id: "settings", status: "fail", seen: "REFRESHER_DEADLINE", cure: "correct the value"},
 		{name: "wrong registries", env: []string{"REFRESHER_REGISTRIES=12345"}, id: "settings", status: "fail", seen: "12345", cure: ".", skipped: []string{"registries", "aws_settings", "token"}},
 		{name: "wrong outputs", env: []string{"REFRESHER_OUTPUTS=x"}, id: "settings", status: "fail", seen: "absolute path", cure: ".", skipped: []string{"volume", "writable"}},
 		{name: "keys in the environment", env: []string{"AWS_ACCESS_KEY_ID=left-over", "AWS_SECRET_ACCESS_KEY=left-over-secret"}, id: "role_hidden", status: "warn",
