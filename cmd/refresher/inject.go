@@ -1,11 +1,9 @@
 package main
 
 import (
-	"encoding/json"
+	"cmp"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strconv"
 	"strings"
 
@@ -44,12 +42,12 @@ func (s *injectSettings) table() []option {
 		help: "Set the execution role. Default: what is there.",
 	}, {
 		name: "writable", twin: "-", take: into(&o.Writable, parseToggle),
-		help: "Let the containers write to the volume.",
+		help: "Let the containers write to the volume. Default: they read only.",
 	}, {
-		name: "init", twin: "-", take: into(&o.Init, parseToggle),
-		help: "Add an init container that writes the login once: the containers start some 10 s earlier.",
+		name: "init", twin: "-", take: into(&o.Init, parseChoice),
+		help: "Add an init container that writes the login once: the containers start some 10 s earlier; --init=false takes it away. Default: what is there, else none.",
 	}, {
-		name: "essential", twin: "-", take: into(&o.Essential, parseEssential),
+		name: "essential", twin: "-", take: into(&o.Essential, parseChoice),
 		help: "End the task when the sidecar ends for good. Default: what is there, else false.",
 	}, {
 		name: "check", twin: "-", take: into(&s.check, parseToggle),
@@ -68,8 +66,8 @@ func parsePort(s string) (int, error) {
 	return int(n), nil
 }
 
-// parseEssential tells a flag that is not given from one that is false.
-func parseEssential(s string) (*bool, error) {
+// parseChoice tells a flag that is not given from one that is false.
+func parseChoice(s string) (*bool, error) {
 	if s == "" {
 		return nil, nil
 	}
@@ -92,7 +90,7 @@ func inject(inv invocation, s injectSettings) int {
 	}
 	var r taskdef.Result
 	if err == nil {
-		r, err = taskdef.Inject(doc, s.options)
+		r, err = injected(doc, s.options)
 	}
 	var refused taskdef.Refusal
 	switch {
@@ -119,45 +117,52 @@ func inject(inv invocation, s injectSettings) int {
 	for _, f := range r.Findings {
 		fmt.Fprintf(inv.err, "refresher: %s: %s: %s. %s\n", f.Level, f.Where, f.What, f.Cure)
 	}
-	fmt.Fprintln(inv.err, "refresher: next: the task role needs what this prints:", policyCommand(r))
-	fmt.Fprintln(inv.err, "refresher: then: aws ecs register-task-definition --cli-input-json file://FILE, where FILE is this output")
+	if len(r.Changes) > 0 {
+		fmt.Fprintln(inv.err, "refresher: next: the task role needs what this prints, where NAME is a repository, and with --access=push if it is pushed to:", policyCommand(r))
+		fmt.Fprintln(inv.err, "refresher: then: aws ecs register-task-definition --cli-input-json file://FILE, where FILE is this output")
+	}
 	return exitOK
+}
+
+// injected is a definition with the sidecar in it. Settings with which that would not start are refused, unless it had them before.
+func injected(doc []byte, o taskdef.Options) (taskdef.Result, error) {
+	r, err := taskdef.Inject(doc, o)
+	if err != nil {
+		return r, err
+	}
+	before := wrongSettings(doc)
+	var refused taskdef.Refusal
+	for _, f := range wrongSettings(r.Document) {
+		if f.Level == taskdef.Fail && !f.In(before) {
+			refused = append(refused, taskdef.Reason{What: f.Where + ": " + f.What, Cure: f.Cure})
+		}
+		r.Findings = append(r.Findings, f)
+	}
+	if len(refused) > 0 {
+		return taskdef.Result{}, refused
+	}
+	return r, nil
 }
 
 // policyCommand is the call of refresher policy that fits a definition.
 func policyCommand(r taskdef.Result) string {
-	var d struct{ TaskRoleArn string }
-	_ = json.Unmarshal(r.Document, &d)
-	command := "refresher policy --access=pull|push --repository=NAME --region=REGION --task-role=" + d.TaskRoleArn
+	words := []string{"refresher policy --access=pull --repository=NAME --region=" + cmp.Or(r.Region, "REGION")}
+	chain := false
 	for _, reg := range r.Registries {
+		chain = chain || strings.Contains(reg, "role_arn=")
 		if reg != "default" || len(r.Registries) > 1 {
-			command += " --registry='" + reg + "'"
+			words = append(words, "--registry='"+reg+"'")
 		}
 	}
-	return command
-}
-
-// mostInput is far more than the 64 KiB that ECS takes.
-const mostInput = 4 << 20
-
-func readInput(inv invocation, file string) ([]byte, error) {
-	in := inv.in
-	if file != "" && file != "-" {
-		f, err := os.Open(file) //nolint:gosec // the file that the user names
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		in = f
+	switch {
+	case r.TaskRole != "":
+		words = append(words, "--task-role="+r.TaskRole)
+	case chain: // whose trust policy names it
+		words = append(words, "--task-role=ARN")
+	default:
+		words = append(words, "--account=ACCOUNT")
 	}
-	doc, err := io.ReadAll(io.LimitReader(in, mostInput+1))
-	if err != nil {
-		return nil, fmt.Errorf("reading the task definition: %w", err)
-	}
-	if len(doc) > mostInput {
-		return nil, errors.New("this is no task definition: it has more than 4 MiB")
-	}
-	return doc, nil
+	return strings.Join(words, " ")
 }
 
 // checkDefinition prints what is wrong, for people.
@@ -166,6 +171,7 @@ func checkDefinition(inv invocation, doc []byte) int {
 	var findings []taskdef.Finding
 	if err == nil {
 		findings, err = taskdef.Check(plain)
+		findings = append(findings, wrongSettings(plain)...)
 	}
 	if err != nil {
 		fmt.Fprintln(inv.err, "refresher:", err)

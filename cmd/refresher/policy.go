@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -22,16 +23,16 @@ func (s *policySettings) table() []option {
 		name: "registry", twin: "REFRESHER_REGISTRIES", value: "HOST[?OPTION…]", take: s.takeRegistries,
 		help: "A registry, as 'refresher run' takes it. Repeat it for several. Default: the task's own.",
 	}, {
-		name: "access", twin: "-", value: "ACCESS", preset: "pull", take: into((*string)(&r.Access), oneOf(string(iam.Refresh), string(iam.Pull), string(iam.Push))),
+		name: "access", twin: "-", value: "ACCESS", preset: "pull", take: into((*string)(&r.Access), oneOf(iam.Accesses()...)),
 		help: "'refresh' (tokens only), 'pull', or 'push', which has pull in it.",
 	}, {
-		name: "repository", twin: "-", value: "NAME", take: list(&r.Repositories),
+		name: "repository", twin: "-", value: "NAME", take: s.takeRepositories,
 		help: "A repository that is pulled or pushed, such as team/app, team/* or '*'. Repeat it for several.",
 	}, {
 		name: "pull-through-cache", twin: "-", take: into(&r.PullThrough, parseToggle),
 		help: "Allow a pull to create the repository of a pull-through cache, and to fill it.",
 	}, {
-		name: "task-role", twin: "-", value: "ARN", take: into(&r.TaskRole, asIs),
+		name: "task-role", twin: "-", value: "ARN", take: into(&r.TaskRole, parseRole),
 		help: "The task role. Needed where a registry has role_arn: the first role must trust it.",
 	}, {
 		name: "account", twin: "-", value: "ACCOUNT", take: into(&r.Account, asIs),
@@ -54,6 +55,22 @@ func (s *policySettings) takeRegistries(texts []string) (err error) {
 		s.request.Registries = []registry.Spec{{Name: registry.DefaultName}}
 	}
 	return err
+}
+
+func (s *policySettings) takeRepositories(texts []string) error {
+	s.request.Repositories = texts
+	var errs []error
+	for _, name := range texts {
+		errs = append(errs, iam.CheckRepository(name))
+	}
+	return errors.Join(errs...)
+}
+
+func parseRole(s string) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	return s, iam.CheckRole(s)
 }
 
 // resolve makes the roles of the request, or says what is wrong between the flags. Where one of them is wrong by itself, it

@@ -26,6 +26,9 @@ const (
 	Push    Access = "push"
 )
 
+// Accesses are the names of all levels, the least first.
+func Accesses() []string { return []string{string(Refresh), string(Pull), string(Push)} }
+
 // Request says for what permissions are wanted.
 type Request struct {
 	Registries   []registry.Spec // resolved: "default" has its host
@@ -86,7 +89,7 @@ func (r Request) check() error {
 	add := func(format string, a ...any) { errs = append(errs, fmt.Errorf(format, a...)) }
 	transfer := r.Access == Pull || r.Access == Push
 	if !transfer && r.Access != Refresh {
-		add("access: %q is none of refresh, pull, push", string(r.Access))
+		add("access: %q is none of %s", string(r.Access), strings.Join(Accesses(), ", "))
 	}
 	if len(r.Registries) == 0 {
 		add("registry: none is given")
@@ -109,13 +112,13 @@ func (r Request) check() error {
 		add(`repository: name those that are used, or "*" for all of the registry`)
 	}
 	for _, name := range r.Repositories {
-		if !validRepository(name) {
-			add("repository: %q is no name of a repository, such as team/app or team/*", name)
+		if err := CheckRepository(name); err != nil {
+			add("repository: %w", err)
 		}
 	}
 	if r.TaskRole != "" {
-		if _, err := registry.ParseSpec("default?role_arn=" + url.QueryEscape(r.TaskRole)); err != nil {
-			add("task-role: %q is no ARN of a role, such as arn:aws:iam::123456789012:role/NAME", r.TaskRole)
+		if err := CheckRole(r.TaskRole); err != nil {
+			add("task-role: %w", err)
 		} else if r.Account != "" && accountOf(r.TaskRole) != r.Account {
 			add("task-role: %q is not in the task's account, which is %q", r.TaskRole, r.Account)
 		}
@@ -128,6 +131,41 @@ func (r Request) check() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// CheckRole says what is wrong with the ARN of a role.
+func CheckRole(arn string) error {
+	if _, err := registry.ParseSpec("default?role_arn=" + url.QueryEscape(arn)); err != nil {
+		return fmt.Errorf("%q is no ARN of a role, such as arn:aws:iam::123456789012:role/NAME", arn)
+	}
+	return nil
+}
+
+// CheckRepository says what is wrong with the name of a repository.
+func CheckRepository(name string) error {
+	short, image := withoutRegistry(name)
+	switch {
+	case image && validRepository(short):
+		return fmt.Errorf("%q has the registry in it; give the repository's name without it: %s", name, short)
+	case image || !validRepository(name):
+		return fmt.Errorf("%q is no name of a repository, such as team/app or team/*", name)
+	}
+	return nil
+}
+
+// withoutRegistry is the repository's name in that of an image, which people have at hand; image says that it is one.
+func withoutRegistry(name string) (short string, image bool) {
+	host, rest, _ := strings.Cut(strings.TrimPrefix(name, "https://"), "/")
+	h, err := registry.ParseHost(host)
+	if err != nil {
+		return "", false
+	}
+	if h.Public { // whose name goes on with the owner's alias
+		_, rest, _ = strings.Cut(rest, "/")
+	}
+	rest, _, _ = strings.Cut(rest, "@")
+	rest, _, _ = strings.Cut(rest, ":")
+	return rest, true
 }
 
 // validRepository admits what ECR admits, and the two wildcards of IAM.

@@ -191,9 +191,13 @@ func TestWrongRequests(t *testing.T) {
 		"repository: name those":                {Access: Push, Registries: own},
 		`repository: "App" is no name`:          {Access: Pull, Registries: own, Repositories: []string{"App"}},
 		`repository: "arn:aws:ecr" is no name`:  {Access: Pull, Registries: own, Repositories: []string{"arn:aws:ecr"}},
-		"pull-through-cache: ":                  {Access: Refresh, Registries: own, PullThrough: true},
-		"account, region: give both":            {Access: Refresh, Registries: own, Account: "123456789012"},
-		`account, region: "us-west-2a"`:         {Access: Refresh, Registries: own, Account: "123456789012", Region: "us-west-2a"},
+		`has the registry in it; give the repository's name without it: team/app`: {Access: Pull, Registries: own, Repositories: []string{here + "/team/app"}},
+		`name without it: app`:          {Access: Pull, Registries: own, Repositories: []string{"public.ecr.aws/x/app"}},
+		`without it: tagged`:            {Access: Pull, Registries: own, Repositories: []string{"https://" + here + "/tagged:1@sha256:0"}},
+		`"` + here + `" is no name`:     {Access: Pull, Registries: own, Repositories: []string{here}},
+		"pull-through-cache: ":          {Access: Refresh, Registries: own, PullThrough: true},
+		"account, region: give both":    {Access: Refresh, Registries: own, Account: "123456789012"},
+		`account, region: "us-west-2a"`: {Access: Refresh, Registries: own, Account: "123456789012", Region: "us-west-2a"},
 	} {
 		if _, err := Roles(r); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%v, want one that says %q", err, want)

@@ -175,7 +175,11 @@ func TestFailureThatIsMended(t *testing.T) {
 			r.pass(time.Hour)
 			r.files[0].edit(func(f *fakeFile) { f.err, f.exists = broken(class), false })
 			r.pass(10*time.Minute + 20*time.Second) // the back-off is at its longest
-			count := func() (n int) { r.files[0].edit(func(f *fakeFile) { n = f.syncs }); r.pass(100 * time.Millisecond); return n }
+			count := func() (n int) {
+				r.files[0].edit(func(f *fakeFile) { n = f.syncs })
+				r.pass(100 * time.Millisecond)
+				return n
+			}
 			before := count()
 			for range 10 {
 				r.files[0].edit(func(*fakeFile) {})

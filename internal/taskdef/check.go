@@ -1,7 +1,8 @@
 // Package taskdef knows what an ECS task definition with the refresher in it looks like when it works.
 //
 // It owns the rules: those of ECS that cost a deployment to find out, those of Fargate, and our own. It refuses to know where a
-// document comes from or goes to: it is pure, does no I/O and imports nothing of ours.
+// document comes from or goes to: it is pure, does no I/O and imports nothing of ours but package registry. What the settings of a
+// container mean is not its business either: see Refreshers.
 package taskdef
 
 import (
@@ -11,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -58,7 +60,7 @@ func Check(doc []byte) ([]Finding, error) {
 		raw = inner
 	}
 	if _, there := raw["containerDefinitions"]; !there {
-		c.fail(".containerDefinitions", "there are none", "See whether this is a task definition at all.")
+		c.noContainers(raw)
 		return c.findings, nil
 	}
 	if !c.conform("", raw, definitionShape) {
@@ -75,6 +77,17 @@ func Check(doc []byte) ([]Finding, error) {
 	return c.findings, nil
 }
 
+// noContainers is all that is said of a document without containerDefinitions.
+func (c *checker) noContainers(raw map[string]any) {
+	for key := range raw {
+		if strings.EqualFold(key, "containerDefinitions") {
+			c.fail("."+key, "unknown key "+key, "Write containerDefinitions.")
+			return
+		}
+	}
+	c.fail(".containerDefinitions", "there are none", "See whether this is a task definition at all.")
+}
+
 // checker collects what is found in one definition.
 type checker struct {
 	definition
@@ -84,7 +97,7 @@ type checker struct {
 
 // read decodes what the rules look at, by way of the value whose shape is known to be right.
 func (c *checker) read(raw map[string]any) error {
-	doc, err := json.Marshal(raw)
+	doc, err := json.Marshal(known(raw, definitionShape)) // Unmarshal would take memorY for memory
 	if err != nil {
 		return err
 	}
@@ -97,6 +110,15 @@ func (c *checker) warn(at, what, cure string) { c.add(Warn, at, what, cure) }
 func (c *checker) add(level, at, what, cure string) {
 	c.findings = append(c.findings, Finding{level, cmp.Or(c.root+at, "."), what, cure})
 }
+
+// In reports whether the same was found before, wherever its container stood then.
+func (f Finding) In(before []Finding) bool {
+	return slices.ContainsFunc(before, func(o Finding) bool {
+		return o.What == f.What && index.ReplaceAllString(o.Where, "") == index.ReplaceAllString(f.Where, "")
+	})
+}
+
+var index = regexp.MustCompile(`\[\d+\]`)
 
 // path of something in a container.
 func path(i int, rest string) string { return fmt.Sprintf(".containerDefinitions[%d]%s", i, rest) }
@@ -124,6 +146,7 @@ type volume struct {
 type container struct {
 	Name, Image, User string
 	Essential         *bool
+	EntryPoint        []string
 	Command           []string
 	Environment       []pair
 	Secrets           []pair
@@ -143,7 +166,10 @@ type container struct {
 		Enabled              *bool
 		RestartAttemptPeriod *int
 	}
-	LogConfiguration *struct{ LogDriver string }
+	LogConfiguration *struct {
+		LogDriver string
+		Options   map[string]string
+	}
 
 	Links, DNSServers, DNSSearchDomains []string
 	ExtraHosts                          []any

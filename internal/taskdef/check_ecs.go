@@ -203,6 +203,12 @@ func (c *checker) fargateRules() {
 
 // size checks the task's size, and that the containers fit into it.
 func (c *checker) size() {
+	for _, needed := range []struct{ at, value string }{{".cpu", c.CPU}, {".memory", c.Memory}} {
+		if needed.value == "" {
+			c.fail(needed.at, "Fargate needs cpu and memory of the task", `Write both, such as "cpu": "256" and "memory": "512".`)
+			return
+		}
+	}
 	cpu, ok := amount(c.CPU, "vcpu")
 	s, known := sizes[cpu]
 	if !ok || !known {

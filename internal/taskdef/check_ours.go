@@ -16,6 +16,8 @@ const (
 	leastMemory   = 32         // MiB: the process, and its health check beside it every few seconds
 )
 
+const noTaskRole = "the task has no role of its own, and so no tokens"
+
 // ours holds the rules of the refresher and of those who read its file.
 func (c *checker) ours() {
 	var found bool
@@ -25,6 +27,7 @@ func (c *checker) ours() {
 			continue
 		}
 		c.limits(i, k)
+		c.version(i, k)
 		outputs := k.outputs()
 		for n, output := range outputs {
 			m := c.output(i, k, output)
@@ -46,7 +49,7 @@ func (c *checker) ours() {
 		return
 	}
 	if c.TaskRoleArn == "" {
-		c.fail(".taskRoleArn", "the task has no role of its own, and so no tokens", "Add taskRoleArn: see deploy/iam/.")
+		c.fail(".taskRoleArn", noTaskRole, "Add taskRoleArn: see deploy/iam/.")
 	}
 }
 
@@ -57,6 +60,15 @@ func (c *checker) limits(i int, k container) {
 		c.warn(path(i, ".memory"), k.Name+" has no memory limit", `Add "memory": 64.`)
 	case *k.Memory < leastMemory:
 		c.warn(path(i, ".memory"), fmt.Sprintf("%d MiB are too little for %s and its health check", *k.Memory, k.Name), `Set "memory": 64.`)
+	}
+}
+
+// version: an image that is named by nothing, or by latest, is another one after each push.
+func (c *checker) version(i int, k container) {
+	name, _, pinned := strings.Cut(k.Image[strings.LastIndex(k.Image, "/")+1:], "@")
+	_, tag, _ := strings.Cut(name, ":")
+	if k.Image != "" && !pinned && (tag == "" || tag == "latest") {
+		c.warn(path(i, ".image"), "the image "+k.Image+" is another one after each push", "Name a version or a digest.")
 	}
 }
 

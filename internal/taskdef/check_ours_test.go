@@ -11,8 +11,14 @@ func TestRulesOfOurs(t *testing.T) {
 	}{
 		{"no sidecar", []change{{side + ".name", "x"}, {side + ".image", "x"}, {side + ".healthCheck.command", []any{"CMD", "true"}}, {app + ".dependsOn[0].containerName", "x"}}, []string{"fail .containerDefinitions"}},
 		{"known by its image", []change{{side + ".name", "x"}, {side + ".healthCheck.command", []any{"CMD", "/x"}}, {app + ".dependsOn[0].containerName", "x"}}, nil},
-		{"known by its name", []change{{side + ".image", "x"}, {side + ".healthCheck.command", []any{"CMD", "/x"}}}, nil},
-		{"known by its health check", []change{{side + ".name", "x"}, {side + ".image", "x"}, {app + ".dependsOn[0].containerName", "x"}}, nil},
+		{"known by its name", []change{{side + ".image", "x:1"}, {side + ".healthCheck.command", []any{"CMD", "/x"}}}, nil},
+		{"known by its health check", []change{{side + ".name", "x"}, {side + ".image", "x:1"}, {app + ".dependsOn[0].containerName", "x"}}, nil},
+		{"known by its name, with a port before it", []change{{side + ".image", "localhost:5000/x:1"}}, nil},
+		{"no version", []change{{side + ".image", "localhost:5000/ecr-refresher"}}, []string{"warn " + side + ".image"}},
+		{"the latest version", []change{{side + ".image", "ecr-refresher:latest"}}, []string{"warn " + side + ".image"}},
+		{"a digest", []change{{side + ".image", "ecr-refresher@sha256:0"}}, nil},
+		{"a digest of latest", []change{{side + ".image", "ecr-refresher:latest@sha256:0"}}, nil},
+		{"a consumer's image is not ours to judge", []change{{app + ".image", "x"}}, nil},
 		{"no task role", []change{{".taskRoleArn", gone{}}}, []string{"fail .taskRoleArn"}},
 
 		{"no memory limit", []change{{side + ".memory", gone{}}}, []string{"warn " + side + ".memory"}},

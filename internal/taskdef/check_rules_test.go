@@ -18,6 +18,7 @@ func TestShapes(t *testing.T) {
 	}{
 		{"unknown key", ".famliy", "x", "warn .famliy"},
 		{"key in other case", ".TaskRoleArn", "x", "warn .TaskRoleArn"},
+		{"no containers", ".containerDefinitions", gone{}, "fail .containerDefinitions"},
 		{"key of describe-task-definition", ".registeredAt", "2026-11-23", "fail .registeredAt"},
 		{"unknown key in a container", app + ".imagePullPolicy", "Always", "warn " + app + ".imagePullPolicy"},
 		{"unknown key in a volume", ".volumes[0].hostPath", "/x", "warn .volumes[0].hostPath"},

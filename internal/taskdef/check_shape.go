@@ -135,6 +135,27 @@ func (c *checker) conform(at string, v, shape any) bool {
 	return true
 }
 
+// known is what conforms, without the keys that its shape does not have.
+func known(v, shape any) any {
+	switch shape := shape.(type) {
+	case object:
+		m, kept := v.(map[string]any), map[string]any{}
+		for key, sub := range shape {
+			if v, there := m[key]; there {
+				kept[key] = known(v, sub)
+			}
+		}
+		return kept
+	case list:
+		var kept []any
+		for _, item := range v.([]any) {
+			kept = append(kept, known(item, shape.of))
+		}
+		return kept
+	}
+	return v
+}
+
 func (c *checker) wrongType(at, want string, v any) bool {
 	c.fail(at, fmt.Sprintf("this is %s, and must be %s", kindOf(v), want), "Write "+want+".")
 	return false

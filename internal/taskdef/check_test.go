@@ -73,6 +73,28 @@ func TestCheckDescribed(t *testing.T) {
 	compare(t, doc, "fail .taskDefinition", "fail .taskDefinition.revision", "warn .taskDefinition.containerDefinitions[0].memory")
 }
 
+// What is written as CloudFormation does is told how the key is written.
+func TestCheckContainersInOtherCase(t *testing.T) {
+	doc := decode(t, read(t, "taskdef.json"))
+	doc["ContainerDefinitions"] = doc["containerDefinitions"]
+	delete(doc, "containerDefinitions")
+	compare(t, marshal(t, doc), "fail .ContainerDefinitions")
+	if findings, _ := Check(marshal(t, doc)); findings[0].What+". "+findings[0].Cure != "unknown key ContainerDefinitions. Write containerDefinitions." {
+		t.Errorf("%+v", findings)
+	}
+}
+
+// A size that is missing is not one that Fargate does not have.
+func TestCheckSizeMissing(t *testing.T) {
+	for _, key := range []string{"cpu", "memory"} {
+		doc := decode(t, read(t, "taskdef.json"))
+		delete(doc, key)
+		if findings, _ := Check(marshal(t, doc)); len(findings) != 1 || findings[0].What != "Fargate needs cpu and memory of the task" {
+			t.Errorf("without %s: %+v", key, findings)
+		}
+	}
+}
+
 // Findings come in one order, however often they are asked for.
 func TestCheckIsStable(t *testing.T) {
 	doc := decode(t, read(t, "taskdef.json"))

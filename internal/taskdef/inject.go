@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -18,9 +17,9 @@ type Options struct {
 	Path       string   // where the consumers see the volume; empty: where they do, else /run/ecr
 	Port       int      // to listen on; 0: the one that is there, else 9327
 	Essential  *bool    // nil: what is there, else false
+	Init       *bool    // the init container, for the fast start; nil: what is there, else none; false takes it away
 
 	Writable bool // consumers may write to the volume
-	Init     bool // add the init container: the fast start
 
 	TaskRole, ExecutionRole string // ARNs to set; empty: what is there
 }
@@ -31,6 +30,8 @@ type Result struct {
 	Changes    []string  // what was added or changed, in words; none where all was there already
 	Findings   []Finding // what Check has to say: the failures are those that were there before
 	Registries []string  // that the sidecar keeps a login for; "default" is the task's own
+	TaskRole   string    // its ARN; empty where the definition does not say one
+	Region     string    // the task's, as far as the definition tells; else empty
 }
 
 // Refusal lists all reasons why a definition stays as it is.
@@ -48,8 +49,12 @@ func (r Refusal) Error() string {
 }
 
 // Plain turns what describe-task-definition prints into what register-task-definition takes. What is plain stays as it is,
-// to the byte.
+// to the byte, but for a byte order mark.
 func Plain(doc []byte) ([]byte, error) {
+	doc, err := decoded(doc)
+	if err != nil {
+		return nil, fmt.Errorf("task definition: %w", err)
+	}
 	f, err := readFields(doc)
 	if err != nil {
 		return nil, fmt.Errorf("task definition: %w", err)
@@ -108,7 +113,9 @@ func Inject(doc []byte, o Options) (Result, error) {
 		return Result{}, fmt.Errorf("task definition: %w", err)
 	}
 	b.WriteByte('\n')
-	return Result{Document: b.Bytes(), Changes: j.changes, Findings: findings, Registries: j.registries}, nil
+	r := Result{Document: b.Bytes(), Changes: j.changes, Findings: findings, Registries: j.registries}
+	r.TaskRole, r.Region = facts(out)
+	return r, nil
 }
 
 // injection is one definition while the sidecar goes in.
@@ -117,7 +124,8 @@ type injection struct {
 	top fields     // the document
 	def definition // the same, as the rules read it
 
-	sidecar, once int // places of ours in def.Containers, or -1
+	sidecar, once int  // places of ours in def.Containers, or -1
+	fast          bool // there shall be the init container; else one that is there goes
 	volume        string
 	port, oldPort int
 	consumers     []int
@@ -192,8 +200,6 @@ func twice(at string, doc json.RawMessage) error {
 	return nil
 }
 
-var index = regexp.MustCompile(`\[\d+\]`)
-
 // newFindings checks the outcome. A failure that was there before is not ours to judge; a new one means that it would not work.
 func (j *injection) newFindings(before, after []byte) ([]Finding, error) {
 	old, err := Check(before)
@@ -205,10 +211,7 @@ func (j *injection) newFindings(before, after []byte) ([]Finding, error) {
 		return nil, err
 	}
 	for _, f := range findings {
-		known := slices.ContainsFunc(old, func(o Finding) bool {
-			return o.What == f.What && index.ReplaceAllString(o.Where, "") == index.ReplaceAllString(f.Where, "")
-		})
-		if f.Level == Fail && !known {
+		if f.Level == Fail && !f.In(old) {
 			if f.Where == ".executionRoleArn" {
 				f.Cure = "Give --execution-role=ARN: see deploy/iam/execution.json"
 			}

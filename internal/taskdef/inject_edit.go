@@ -83,17 +83,31 @@ func (j *injection) edit() {
 				keys = append(keys, m.key)
 			}
 		}
+		for _, m := range old {
+			if k.at(m.key) < 0 {
+				keys = append(keys, m.key)
+			}
+		}
 		if len(keys) > 0 {
 			raw[at] = encode(k)
 			j.note("container %q: %s", k.text("name"), strings.Join(keys, ", "))
 		}
 	}
-	if j.Init {
+	if j.fast {
 		put(j.once, j.editOnce)
 	}
 	put(j.sidecar, j.editSidecar)
-	for _, i := range j.consumers {
-		put(i, func(k *fields) { j.editConsumer(k, j.def.Containers[i]) })
+	for i, k := range j.def.Containers {
+		switch {
+		case slices.Contains(j.consumers, i):
+			put(i, func(f *fields) { j.editConsumer(f, k) })
+		case !j.mine(i) && j.leaves(k):
+			put(i, j.editWaiter)
+		}
+	}
+	if j.once >= 0 && !j.fast {
+		raw = slices.Delete(raw, j.once, j.once+1)
+		j.note("container %q: removed", j.def.Containers[j.once].Name)
 	}
 	if len(front)+len(j.changes) > 0 {
 		j.top.set("containerDefinitions", append(front, raw...))
@@ -133,18 +147,6 @@ func (j *injection) editVolume(k *fields) {
 	})
 }
 
-// editOnce makes the init container.
-func (j *injection) editOnce(k *fields) {
-	j.editCommon(k, onceName, j.once)
-	k.setIfAbsent("command", []string{"once"})
-	k.set("essential", false)
-	j.editBody(k, j.once)
-	j.editVolume(k)
-	k.set("startTimeout", startTimeout)
-	k.setIfAbsent("stopTimeout", stopTimeout)
-	j.editLog(k)
-}
-
 // editSidecar makes the container that stays.
 func (j *injection) editSidecar(k *fields) {
 	j.editCommon(k, sidecarName, j.sidecar)
@@ -168,8 +170,10 @@ func (j *injection) editSidecar(k *fields) {
 	j.editVolume(k)
 	j.editPort(k)
 	k.set("healthCheck", healthCheck())
-	if j.Init {
+	if j.fast {
 		dependOn(k, j.nameOf(j.once, onceName), "SUCCESS")
+	} else if j.once >= 0 {
+		dependNot(k, j.def.Containers[j.once].Name)
 	}
 	k.set("startTimeout", startTimeout)
 	k.setIfAbsent("stopTimeout", stopTimeout)
@@ -287,12 +291,12 @@ func (j *injection) editConsumer(k *fields, was container) {
 		}
 		m.set("readOnly", !j.Writable)
 	})
-	if j.Init {
+	if j.fast {
 		dependOn(k, j.nameOf(j.once, onceName), "SUCCESS")
 		dependOn(k, j.nameOf(j.sidecar, sidecarName), "START")
 		return
 	}
-	dependOn(k, j.nameOf(j.sidecar, sidecarName), "HEALTHY")
+	j.editWaiter(k)
 }
 
 func (j *injection) nameOf(at int, otherwise string) string {

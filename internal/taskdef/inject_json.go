@@ -18,6 +18,19 @@ type field struct {
 	value json.RawMessage
 }
 
+// decoded takes off a byte order mark, and says of what is no JSON at all what it seems to be.
+func decoded(doc []byte) ([]byte, error) {
+	if len(doc) > 1 && (doc[0] >= 0xfe && doc[1] >= 0xfe || (doc[0] == 0) != (doc[1] == 0)) {
+		return nil, errors.New("it is UTF-16, as PowerShell's > writes it; write UTF-8")
+	}
+	doc = bytes.TrimPrefix(doc, []byte("\ufeff"))
+	first := bytes.TrimLeft(doc, " \t\r\n")
+	if len(first) > 0 && first[0] != '{' && first[0] != '[' && !json.Valid(doc) {
+		return nil, errors.New("it is no JSON (YAML is not read)")
+	}
+	return doc, nil
+}
+
 // readFields takes an object apart. A key that is there twice is refused: which of them ECS would take is anybody's guess.
 func readFields(doc []byte) (fields, error) {
 	dec := json.NewDecoder(bytes.NewReader(doc))

@@ -46,7 +46,7 @@ func (j *injection) find() {
 	j.sidecar, j.once = -1, -1
 	for i, k := range j.def.Containers {
 		if !k.ours() {
-			if k.Name == sidecarName || k.Name == onceName && j.Init {
+			if k.Name == sidecarName || k.Name == onceName && j.Init != nil && *j.Init {
 				j.refuse("Rename it, for example to app.", "a container is called %q already and is none of ours: its image is %s", k.Name, k.Image)
 			}
 			continue
@@ -59,17 +59,30 @@ func (j *injection) find() {
 			j.refuse("Remove one of them.", "the containers %q and %q do the same", j.def.Containers[*at].Name, k.Name)
 		}
 		*at = i
+		if k.once() && !j.wanted(true) {
+			continue // it goes
+		}
 		if out := k.outputs()[0]; out != defaultOutput {
 			j.refuse("Remove that setting there; --path says where the other containers see the file.", "%s writes %s first, not %s", k.Name, out, defaultOutput)
 		}
 	}
-	j.Init = j.Init || j.once >= 0
+	j.fast = j.wanted(j.once >= 0)
 	switch {
 	case j.Image == "" && j.sidecar < 0 && j.once < 0:
 		j.refuse("Give --image=NAME:TAG.", "there is no sidecar yet, and so no image is known")
 	case strings.ContainsAny(j.Image, " \t\r\n"):
 		j.refuse("Give --image=NAME:TAG.", "the image %q has white space in it", j.Image)
+	case strings.Contains(j.Image, "://"):
+		j.refuse("Leave all up to :// off.", "the image %q begins as a URL does, and an image's name does not", j.Image)
 	}
+}
+
+// wanted reports whether there shall be an init container.
+func (j *injection) wanted(otherwise bool) bool {
+	if j.Init != nil {
+		return *j.Init
+	}
+	return otherwise
 }
 
 func (j *injection) mine(i int) bool { return i == j.sidecar || i == j.once }
@@ -89,8 +102,8 @@ func (j *injection) whole() {
 			count++
 		}
 	}
-	if !j.Init {
-		count--
+	if !j.fast {
+		count-- // it goes, or does not come
 	}
 	if count > mostContainers {
 		j.refuse("Move a container to a task of its own.", "with the sidecar these are %d containers, and ECS allows %d", count, mostContainers)
@@ -102,10 +115,10 @@ func (j *injection) whole() {
 		j.refuse("Choose awsvpc or bridge.", "the network mode is none: the sidecar could not reach ECR")
 	}
 	if j.TaskRole == "" && j.def.TaskRoleArn == "" {
-		j.refuse("Give --task-role=ARN, with what 'refresher policy' prints.", ".taskRoleArn: the task has no role of its own, and so no tokens")
+		j.refuse("Give --task-role=ARN, with what 'refresher policy' prints.", ".taskRoleArn: "+noTaskRole)
 	}
 	for _, r := range []struct{ flag, arn string }{{"task-role", j.TaskRole}, {"execution-role", j.ExecutionRole}} {
-		if r.arn != "" && (!strings.HasPrefix(r.arn, "arn:") || !strings.Contains(r.arn, ":role/")) {
+		if r.arn != "" && !isRole(r.arn) {
 			j.refuse("Give the role as arn:aws:iam::123456789012:role/NAME.", "--%s: %q is no ARN of a role", r.flag, r.arn)
 		}
 	}
@@ -181,6 +194,9 @@ func (j *injection) space() {
 	if j.Path != "" && (!pathpkg.IsAbs(j.Path) || pathpkg.Clean(j.Path) != j.Path || j.Path == "/") {
 		j.refuse("Give an absolute path, such as /run/ecr.", "--path: %q is no directory that could be mounted", j.Path)
 	}
+	if pathpkg.Base(j.Path) == pathpkg.Base(defaultOutput) {
+		j.refuse("Give the directory that has it in it, such as /run/ecr.", "--path: %q is the file's name; give the directory", j.Path)
+	}
 	at := slices.IndexFunc(j.def.Volumes, func(v volume) bool { return v.Name == j.volume })
 	if j.sidecar >= 0 || j.once >= 0 || at < 0 {
 		return
@@ -249,7 +265,7 @@ func (j *injection) fit() {
 		}
 	}
 	ours := j.memory(j.sidecar)
-	if j.Init {
+	if j.fast {
 		ours += j.memory(j.once)
 	}
 	if theirs+ours <= task {

@@ -34,6 +34,12 @@ func TestInjectProperties(t *testing.T) {
 		if bare, err := Inject(once.Document, Options{Containers: o.Containers, Writable: o.Writable}); err != nil || !bytes.Equal(once.Document, bare.Document) {
 			t.Fatalf("seed %d: what is not said does not stay: %v\n%s", seed, err, cmp.Diff(string(once.Document), string(bare.Document)))
 		}
+		slow := o
+		slow.Init = new(false)
+		want, err := Inject(raw, slow)
+		if got, again := Inject(once.Document, slow); err != nil || again != nil || !bytes.Equal(want.Document, got.Document) {
+			t.Fatalf("seed %d: the init container does not go: %v %v\n%s", seed, err, again, cmp.Diff(string(want.Document), string(got.Document)))
+		}
 		for _, f := range once.Findings {
 			if !strings.Contains(f.What, "unknown key zz") && !(o.Writable && strings.HasSuffix(f.Where, ".readOnly")) {
 				t.Fatalf("seed %d: %+v\n%s", seed, f, once.Document)
@@ -174,7 +180,10 @@ func (g generator) container(i int, mode string) map[string]any {
 }
 
 func (g generator) options(doc map[string]any) Options {
-	o := Options{Image: g.of("ecr-refresher:1", "my.registry/tools/login:2"), Init: g.chance(3), Writable: g.chance(4)}
+	o := Options{Image: g.of("ecr-refresher:1", "my.registry/tools/login:2"), Writable: g.chance(4)}
+	if g.chance(3) {
+		o.Init = new(true)
+	}
 	if g.chance(3) {
 		o.Containers = []string{"c0"}
 	}

@@ -18,7 +18,7 @@ const image = "123456789012.dkr.ecr.us-west-2.amazonaws.com/ecr-refresher:1"
 func TestInjectMakesTheShippedDefinitions(t *testing.T) {
 	for _, name := range shipped {
 		want := decode(t, read(t, name))
-		o := Options{Image: image, Init: name == "taskdef-fast.json"}
+		o := Options{Image: image, Init: new(name == "taskdef-fast.json")}
 		r := inject(t, marshal(t, stripped(t, name)), o)
 		if diff := cmp.Diff(want, decode(t, r.Document)); diff != "" {
 			t.Errorf("%s (-shipped +injected):\n%s", name, diff)
@@ -227,7 +227,7 @@ func TestInjectUpdates(t *testing.T) {
 		t.Errorf("changes (-want +got):\n%s", diff)
 	}
 	// The fast start can be added later, and stays without being asked for again.
-	fast := inject(t, r.Document, Options{Init: true})
+	fast := inject(t, r.Document, Options{Init: new(true)})
 	again := inject(t, fast.Document, Options{})
 	if !bytes.Equal(fast.Document, again.Document) || len(again.Changes) > 0 {
 		t.Errorf("changes %q:\n%s", again.Changes, cmp.Diff(string(fast.Document), string(again.Document)))
@@ -247,7 +247,7 @@ func TestInjectUpdates(t *testing.T) {
 // The registries and the port that are there stay, for the fast start too; a new port takes the old one's place.
 func TestInjectKeepsWhatIsNotSaid(t *testing.T) {
 	first := inject(t, read(t, "taskdef.json"), Options{Registries: []string{"public.ecr.aws?optional", "default"}, Port: 9400})
-	r := inject(t, first.Document, Options{Init: true, Port: 9500})
+	r := inject(t, first.Document, Options{Init: new(true), Port: 9500})
 	if diff := cmp.Diff([]string{"public.ecr.aws?optional", "default"}, r.Registries); diff != "" {
 		t.Errorf("registries (-want +got):\n%s", diff)
 	}

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+
+	"ecr-refresher/internal/taskdef"
+)
+
+// wrongSettings says which refreshers of a definition would not start, or not stay: their command lines and environments are
+// read as the program itself reads them.
+func wrongSettings(doc []byte) (findings []taskdef.Finding) {
+	for _, r := range taskdef.Refreshers(doc) {
+		words, strange := wordsOf(r)
+		if strange != nil {
+			findings = append(findings, *strange)
+			continue
+		}
+		var told []string
+		for _, s := range sourcesOf(r) {
+			for _, problem := range problemsOf(words, s.environ) {
+				if !slices.Contains(told, problem) {
+					told = append(told, problem)
+					findings = append(findings, findingOf(r.Where+s.key, problem))
+				}
+			}
+		}
+	}
+	return findings
+}
+
+// source is a key of a container, and the environment that its value makes of the one before.
+type source struct {
+	key     string
+	environ []string
+}
+
+// sourcesOf has the command first, by itself: what is wrong with it is not wrong with the environment. Of a secret only the name
+// can be judged, and to the parser a variable that is empty is one that is not set.
+func sourcesOf(r taskdef.Refresher) []source {
+	all := slices.Clone(r.Environment)
+	for _, name := range r.Secrets {
+		all = append(all, name+"=")
+	}
+	return []source{{".command", nil}, {".environment", r.Environment}, {".secrets", all}}
+}
+
+// wordsOf are the words behind the program's name; where the entry point is another program, there is a finding instead.
+func wordsOf(r taskdef.Refresher) (words []string, strange *taskdef.Finding) {
+	if len(r.EntryPoint) == 0 {
+		return r.Command, nil
+	}
+	f := taskdef.Finding{Level: taskdef.Warn, Where: r.Where + ".entryPoint", Cure: "Leave entryPoint off."}
+	switch program := r.EntryPoint[0]; path.Base(program) {
+	case "refresher":
+		return slices.Concat(r.EntryPoint[1:], r.Command), nil
+	case "sh", "ash", "bash", "dash":
+		f.Level, f.What = taskdef.Fail, "the image has no shell"
+	default:
+		f.What = fmt.Sprintf("the image's program is /refresher, and not %q, whose settings are not checked", program)
+	}
+	return nil, &f
+}
+
+// problemsOf are those that a container is told when it starts.
+func problemsOf(words, environ []string) []string {
+	_, command, err := parse(invocation{args: words, environ: environ, out: io.Discard, err: io.Discard})
+	var wrong *usageError
+	switch {
+	case errors.As(err, &wrong):
+		return wrong.problems
+	case err != nil || command != "run" && command != "once": // the help was asked for, or another command
+		return []string{fmt.Sprintf("%q keeps no login; did you mean run?", strings.Join(words, " "))}
+	}
+	return nil
+}
+
+func findingOf(where, problem string) taskdef.Finding {
+	f := taskdef.Finding{Level: taskdef.Fail, Where: where, What: problem, Cure: "Correct it: with a wrong setting it does not start."}
+	if what, name, ok := strings.Cut(problem, "; did you mean "); ok {
+		f.What, f.Cure = what, "Write "+strings.TrimSuffix(name, "?")+", if that is meant."
+	}
+	return f
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Each row is one refresher; what is found has its key, and the command is judged before the environment.
+func TestWrongSettings(t *testing.T) {
+	type pairs = []map[string]string
+	env := func(name, value string) map[string]any {
+		return map[string]any{"environment": pairs{{"name": name, "value": value}}}
+	}
+	for _, row := range []struct {
+		name string
+		k    map[string]any
+		want []string
+	}{
+		{"nothing said", nil, nil},
+		{"a right setting", env("REFRESHER_TIMEOUT", "5s"), nil},
+		{"a wrong one", env("REFRESHER_TIMEOUT", "5"), []string{"fail .environment"}},
+		{"one that a flag overrides", map[string]any{"command": []string{"--timeout=5s"}, "environment": pairs{{"name": "REFRESHER_TIMEOUT", "value": "5"}}}, nil},
+		{"one of once", map[string]any{"command": []string{"once"}, "environment": pairs{{"name": "REFRESHER_DEADLINE", "value": "5"}}}, []string{"fail .environment"}},
+		{"an unknown one", env("REFRESHER_REGISTRY", "x"), []string{"fail .environment"}},
+		{"another program's", env("AWS_REGION", "x"), nil},
+		{"a wrong flag and a wrong variable", map[string]any{"command": []string{"run", "--timeout=5"}, "environment": pairs{{"name": "REFRESHER_PARALLEL", "value": "0"}}}, []string{"fail .command", "fail .environment"}},
+		{"no such command", map[string]any{"command": []string{"doctr"}}, []string{"fail .command"}},
+		{"a command that ends", map[string]any{"command": []string{"version"}}, []string{"fail .command"}},
+		{"the help", map[string]any{"command": []string{"run", "--help"}}, []string{"fail .command"}},
+		{"a secret that nobody knows", map[string]any{"secrets": pairs{{"name": "REFRESHER_FOO", "valueFrom": "arn"}}}, []string{"fail .secrets"}},
+		{"a secret whose value is not known", map[string]any{"secrets": pairs{{"name": "REFRESHER_TIMEOUT", "valueFrom": "arn"}}}, nil},
+		{"the image's entry point", map[string]any{"entryPoint": []string{"/refresher"}, "command": []string{"once"}}, nil},
+		{"an entry point with the command", map[string]any{"entryPoint": []string{"/refresher", "onec"}}, []string{"fail .command"}},
+		{"a shell", map[string]any{"entryPoint": []string{"/bin/sh"}, "command": []string{"doctr"}}, []string{"fail .entryPoint"}},
+		{"another entry point", map[string]any{"entryPoint": []string{"/tini", "--", "/refresher"}}, []string{"warn .entryPoint"}},
+	} {
+		k := map[string]any{"name": "refresher", "image": "ecr-refresher:1"}
+		for key, v := range row.k {
+			k[key] = v
+		}
+		doc, err := json.Marshal(map[string]any{"containerDefinitions": []any{map[string]any{"name": "app", "command": []string{"doctr"}}, k}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, f := range wrongSettings(doc) {
+			got = append(got, f.Level+" "+strings.TrimPrefix(f.Where, ".containerDefinitions[1]"))
+			if f.What == "" || strings.ContainsAny(f.What[len(f.What)-1:], ".?") || !strings.HasSuffix(f.Cure, ".") {
+				t.Errorf("%s: this does not read well: %+v", row.name, f)
+			}
+		}
+		if !slices.Equal(got, row.want) {
+			t.Errorf("%s: %q, want %q", row.name, got, row.want)
+		}
+	}
+}
+
+// The definitions that users copy start.
+func TestShippedSettings(t *testing.T) {
+	names, err := filepath.Glob("../../deploy/taskdef*.json")
+	if err != nil || len(names) < 3 {
+		t.Fatal(names, err)
+	}
+	for _, name := range names {
+		doc, err := os.ReadFile(name)
+		if findings := wrongSettings(doc); err != nil || len(findings) > 0 {
+			t.Errorf("%s: %v, %+v", name, err, findings)
+		}
+	}
+}
+
+// Who waits at a terminal is told for what; who names a file, or says "-", knows.
+func TestReadInputTellsATerminal(t *testing.T) {
+	null, err := os.Open(os.DevNull) // a character device, as a terminal is
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	for _, row := range []struct {
+		file string
+		told bool
+	}{{"", true}, {"-", false}, {os.DevNull, false}} {
+		var told bytes.Buffer
+		if _, err := readInput(invocation{in: null, err: &told}, row.file); (err != nil) != (row.file == "") {
+			t.Errorf("%q: %v", row.file, err)
+		}
+		if strings.Contains(told.String(), "is read from standard input") != row.told {
+			t.Errorf("%q: %q", row.file, told.String())
+		}
+	}
+	var told bytes.Buffer
+	if _, err := readInput(invocation{in: strings.NewReader("{}"), err: &told}, ""); err != nil || told.Len() > 0 {
+		t.Errorf("a pipe: %v, %q", err, told.String())
+	}
+}

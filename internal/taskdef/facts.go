@@ -1,0 +1,74 @@
+package taskdef
+
+import (
+	"encoding/json"
+	"net/url"
+	"strings"
+
+	"ecr-refresher/internal/registry"
+)
+
+// Refresher is a container that runs the refresher, and how it is called. What that means is for the program to say.
+type Refresher struct {
+	Where               string // as in a Finding
+	EntryPoint, Command []string
+	Environment         []string // NAME=VALUE
+	Secrets             []string // NAME: the values are elsewhere
+}
+
+// Refreshers are the containers that Check takes for a refresher. With a wrong type there are none: Check tells of that.
+func Refreshers(doc []byte) (all []Refresher) {
+	plain, err := Plain(doc)
+	var d definition
+	if err != nil || json.Unmarshal(plain, &d) != nil {
+		return nil
+	}
+	for i, k := range d.Containers {
+		if !k.refresher() {
+			continue
+		}
+		r := Refresher{Where: path(i, ""), EntryPoint: k.EntryPoint, Command: k.Command}
+		for _, p := range k.Environment {
+			r.Environment = append(r.Environment, p.Name+"="+p.Value)
+		}
+		for _, p := range k.Secrets {
+			r.Secrets = append(r.Secrets, p.Name)
+		}
+		all = append(all, r)
+	}
+	return all
+}
+
+// facts are the task role, where a definition has its ARN, and the region: where the task logs to, else where an image is from.
+func facts(doc []byte) (role, region string) {
+	var d definition
+	if json.Unmarshal(doc, &d) != nil {
+		return "", ""
+	}
+	if isRole(d.TaskRoleArn) {
+		role = d.TaskRoleArn
+	}
+	for _, k := range d.Containers {
+		if k.LogConfiguration != nil && isRegion(k.LogConfiguration.Options["awslogs-region"]) {
+			return role, k.LogConfiguration.Options["awslogs-region"]
+		}
+	}
+	for _, k := range d.Containers {
+		host, _, _ := strings.Cut(k.Image, "/")
+		if h, err := registry.ParseHost(host); err == nil && !h.Public {
+			return role, h.Region
+		}
+	}
+	return role, ""
+}
+
+// isRole takes what package registry takes for a role: it knows IAM's rules.
+func isRole(arn string) bool {
+	_, err := registry.ParseSpec(registry.DefaultName + "?role_arn=" + url.QueryEscape(arn))
+	return err == nil
+}
+
+func isRegion(name string) bool {
+	_, err := registry.PrivateHost("000000000000", name)
+	return err == nil
+}
