@@ -157,8 +157,6 @@ func nth(s token.Scope) int {
 	return n - 1
 }
 
-func isError(e observer.LoggedEntry) bool { return e.Level == zapcore.ErrorLevel }
-
 // fakeClock is a machine whose wall clock can be wrong and which can be suspended. True time is AWS's.
 type fakeClock struct {
 	mu        sync.Mutex
