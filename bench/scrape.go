@@ -82,6 +82,9 @@ func (w *world) scrapesOf(registries int) error {
 	if registries > 1 {
 		stage, times = "scrape 1,000", w.Effort.Many
 		hosts = registryHosts(registries)
+		if err := w.manyHosts(); err != nil {
+			return err
+		}
 	}
 	programs := map[string]*process{}
 	defer func() {

@@ -55,18 +55,28 @@ func newWorld(p plan, errOut io.Writer) (*world, error) {
 	if err := addresses("127.0.0.1", agentAddress); err != nil {
 		return nil, fmt.Errorf("bring the loopback device up: %w", err)
 	}
-	hosts := []string{"localhost", apiHost, "sts." + region + ".amazonaws.com"}
-	var text strings.Builder
-	for _, h := range append(hosts, registryHosts(1000)...) {
-		fmt.Fprintf(&text, "127.0.0.1 %s\n", h)
-	}
-	if err := w.replace("/etc/hosts", []byte(text.String())); err != nil {
+	if err := w.replace("/etc/hosts", hostsFile(1)); err != nil {
 		return nil, err
 	}
 	if err := w.startSandbox(); err != nil {
 		return nil, fmt.Errorf("the sandbox: %w", err)
 	}
 	return w, nil
+}
+
+// hostsFile leads AWS's names and those of so many registries to the loopback device. Go reads all of it for each name that it looks
+// up: a task's has a few lines, and what starts is not to pay for a thousand.
+func hostsFile(registries int) []byte {
+	var text strings.Builder
+	for _, h := range append([]string{"localhost", apiHost, "sts." + region + ".amazonaws.com"}, registryHosts(registries)...) {
+		fmt.Fprintf(&text, "127.0.0.1 %s\n", h)
+	}
+	return []byte(text.String())
+}
+
+// manyHosts is for those stages that have many registries. The file in place of the machine's is ours to change.
+func (w *world) manyHosts() error {
+	return os.WriteFile("/etc/hosts", hostsFile(1000), 0o600)
 }
 
 func (w *world) say(format string, a ...any) {
