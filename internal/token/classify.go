@@ -113,6 +113,9 @@ func byTransport(err error) verdict {
 		dns          *net.DNSError
 	)
 	text := clip(innermost(err))
+	if before, _, broken := strings.Cut(text, brokenHTTP); broken && !errors.As(err, &op) && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		text = before + brokenHTTP + "the answer is not HTTP as it should be" // net/http quotes it, and it may hold what we sent
+	}
 	from := ""
 	if at := askedHost(err); at != "" {
 		text, from = at+": "+text, " from "+at
@@ -131,6 +134,9 @@ func byTransport(err error) verdict {
 	}
 	return verdict{fault.BadRequest, text, "see that region, endpoint and role belong together"}
 }
+
+// brokenHTTP stands in net/http's errors before the reason why an answer could not be read.
+const brokenHTTP = "transport connection broken: "
 
 func isTransport(err error) bool {
 	var op *net.OpError
