@@ -220,7 +220,7 @@ func (w *witness) remembered() error {
 		return nil
 	}
 	var state struct{ Tokens []struct{ SHA256 string } }
-	if err := errors.Join(err, json.Unmarshal(b, &state)); err != nil {
+	if err := errors.Join(err, json.NewDecoder(bytes.NewReader(b)).Decode(&state)); err != nil { // its first line
 		return fmt.Errorf("the state file: %w", err)
 	}
 	known := map[string]bool{}

@@ -67,6 +67,7 @@ type node struct {
 	ino          uint64
 	mode         fs.FileMode
 	content      []byte
+	before       []byte // what was overwritten with it, and a power cut may bring back in part
 	mtime, ctime time.Time
 	version      int
 	synced       int // the version of the last fsync
@@ -360,6 +361,9 @@ func (m *mount) step(changes bool, op string) error {
 		if op == "remove" && !errors.Is(f.err, syscall.EROFS) {
 			return nil // a full disk lets go; one that errs at random is not asked to keep our leftovers
 		}
+		if op == "overwrite" && errors.Is(f.err, syscall.ENOSPC) {
+			return nil // the room is there
+		}
 		v.spoiled = w.mono()
 		if !changes {
 			v.blind = w.mono()
@@ -445,6 +449,30 @@ func (h *handle) spoilState(name string) {
 		h.v.noState = true
 		h.v.w.mu.Unlock()
 	}
+}
+
+// Overwrite changes a file in place. One that fails may have come half of the way.
+func (h *handle) Overwrite(name string, b []byte) error {
+	err := h.step(true, "overwrite")
+	v := h.v
+	v.w.mu.Lock()
+	defer v.w.mu.Unlock()
+	n := v.names[name]
+	switch {
+	case name != state:
+		v.w.breach("%s is written in place", name)
+	case errors.Is(err, errDead):
+		return err
+	case n == nil:
+		return notThere("overwrite", name)
+	case err == nil:
+		n.before, n.content = n.content, slices.Clone(b)
+	case errors.Is(err, syscall.EIO):
+		n.before, n.content = n.content, slices.Concat(b[:len(b)/2], n.content[min(len(b)/2, len(n.content)):])
+	}
+	v.noState = err != nil
+	v.touch(n)
+	return err
 }
 
 func (h *handle) Rename(from, to string) error {

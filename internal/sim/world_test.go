@@ -3,6 +3,7 @@ package sim
 import (
 	"cmp"
 	"container/heap"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"io/fs"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -852,7 +854,7 @@ func (w *world) powerCut() {
 		}
 		v.lacking, v.before = nil, nil
 		if n := v.names[state]; n != nil {
-			switch choice >> 1 % 4 {
+			switch choice >> 1 % 6 {
 			case 0:
 				delete(v.names, state)
 			case 1:
@@ -861,10 +863,15 @@ func (w *world) powerCut() {
 				n.content = make([]byte, len(n.content))
 			case 3:
 				n.content = n.content[:len(n.content)/2]
+			case 4:
+				n.content = n.before
+			case 5:
+				half := min(len(n.content), len(n.before)) / 2
+				n.content = slices.Concat(n.content[:half], n.before[half:])
 			}
 			v.noState = true
 		}
-		choice >>= 3
+		choice >>= 4
 	}
 }
 
@@ -1000,7 +1007,8 @@ func (w *world) forge() {
 	sum := sumOf(auth)
 	v.edit("forge", func() {
 		v.swapIn(fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, host, auth))
-		b, _ := json.Marshal(map[string]any{"version": 1, "task": task, "tokens": []any{map[string]any{"scope": scope, "issued": issued, "expires": expires, "sha256": sum}}})
+		b, _ := json.Marshal(map[string]any{"version": 2, "task": task, "tokens": []any{map[string]any{"scope": scope, "issued": issued, "expires": expires, "sha256": sum}}})
+		b = fmt.Appendf(b, "\n\"%x\"\n", sha256.Sum256(b))
 		n := v.newNode(0o600)
 		n.content = b
 		v.link(state, n)

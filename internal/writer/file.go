@@ -68,7 +68,8 @@ type File struct {
 	sight                         // of the one who writes
 	tidy    bool                  // strays of an earlier process are gone
 	durable bool                  // what was last renamed outlives a power cut
-	known   map[string]tokenState // by sum: of the last time that the state file was written, or read at the start
+	known   map[string]tokenState // by sum: what the state file shall hold
+	behind  bool                  // and does not: it could not be written
 }
 
 // sight is what was last seen of the file.
@@ -289,7 +290,7 @@ func (f *File) describe(c Content) string {
 // hold them until it is replaced. It is a hint: a failure costs one call after the next restart.
 func (f *File) saveState(d dir, want []Want) {
 	tokens := tokensOf(want)
-	if !slices.ContainsFunc(tokens, func(t tokenState) bool { return f.known[t.Sum] != t }) {
+	if !f.behind && !slices.ContainsFunc(tokens, func(t tokenState) bool { return f.known[t.Sum] != t }) {
 		return
 	}
 	known := maps.Clone(f.known)
@@ -303,9 +304,12 @@ func (f *File) saveState(d dir, want []Want) {
 	if err != nil {
 		return
 	}
-	if replace(d, stateName(f.base), bytes.NewReader(b), found{}, 0o600, nil) == nil {
-		f.known = known
+	// In place, where there is one: a second new file beside the one that is being made durable makes that take half as long again.
+	name := stateName(f.base)
+	if err = d.overwrite(name, b); err != nil {
+		err = replace(d, name, bytes.NewReader(b), found{}, 0o600, nil)
 	}
+	f.known, f.behind = known, err != nil
 }
 
 // forgetOthers drops what the file has been replaced without; the state file follows at its next write.

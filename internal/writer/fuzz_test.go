@@ -27,7 +27,7 @@ func FuzzFile(f *testing.F) {
 		`{"auths":{"` + hostA + `":` + entry("a") + `,"` + hostA + `":` + entry("b") + `}}`, `{"auths":[]}`, `{"AUTHS":{"` + hostA + `":` + entry("a") + `}}`, `{"credHelpers":{"` + hostA + `":"ecr-login"},"auths":null}`,
 		`{"auths":{"planted.example.com":{"auth":"` + planted + `"}}`, `{"auths":{"planted.example.com":{"auth":"` + planted + `"}},"x":[1,`, "\xef\xbb\xbf{}", "null", "[]", "{\"a\":\"\x01\"}", strings.Repeat("[", 2000),
 	} {
-		for _, state := range []string{string(good), "", "null", strings.Replace(string(good), `"version":1`, `"version":2`, 1), strings.Replace(string(good), "arn:task", "arn:other", 1), strings.Replace(string(good), "2026", "9999", -1), `{"version":1,"task":"arn:task","tokens":[{"sha256":"` + strings.Repeat("0", 64) + `"}]}`} {
+		for _, state := range []string{string(good), "", "null", strings.Replace(string(good), `"version":2`, `"version":1`, 1), strings.Replace(string(good), "arn:task", "arn:other", 1), strings.Replace(string(good), "2026", "9999", -1), `{"version":2,"task":"arn:task","tokens":[{"sha256":"` + strings.Repeat("0", 64) + `"}]}`} {
 			f.Add([]byte(config), []byte(state))
 		}
 	}
@@ -39,7 +39,7 @@ func FuzzFile(f *testing.F) {
 	path := filepath.Join(dir, "config.json")
 	f.Fuzz(func(t *testing.T, config, state []byte) {
 		lay(t, path, config)
-		lay(t, filepath.Join(dir, stateName("config.json")), state)
+		lay(t, filepath.Join(dir, stateName("config.json")), resealed(state))
 		file := newFile(path)
 		doc, bad := Parse(config)
 		for host, g := range file.Recall() {

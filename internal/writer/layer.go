@@ -17,6 +17,7 @@ type LayerDir interface {
 	Readlink(name string) (string, error)
 	Read(name string) ([]byte, fs.FileInfo, error)
 	Create(name string) (LayerFile, error)
+	Overwrite(name string, content []byte) error
 	Rename(from, to string) error
 	Remove(name string) error
 	Names(parent string) ([]string, error)
@@ -46,6 +47,7 @@ func openLayer(l Layer) func(path string) (dir, error) {
 func (d layerDir) lstat(name string) (fs.FileInfo, error)        { return d.Lstat(name) }
 func (d layerDir) readlink(name string) (string, error)          { return d.Readlink(name) }
 func (d layerDir) read(name string) ([]byte, fs.FileInfo, error) { return d.Read(name) }
+func (d layerDir) overwrite(name string, b []byte) error         { return d.Overwrite(name, b) }
 func (d layerDir) rename(from, to string) error                  { return d.Rename(from, to) }
 func (d layerDir) remove(name string) error                      { return d.Remove(name) }
 func (d layerDir) names(parent string) ([]string, error)         { return d.Names(parent) }

@@ -316,7 +316,8 @@ func FuzzMerge(f *testing.F) {
 			return
 		}
 		valid := func(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
-		host := func(s string) string { return strings.ReplaceAll(valid(s), "/", ".") }
+		// encoding/json reads any key of bytes that are no UTF-8 as U+FFFD, and so would take it for that host.
+		host := func(s string) string { return strings.NewReplacer("/", ".", "\uFFFD", ".").Replace(valid(s)) }
 		checkMerge(t, b, []Entry{set(host(host1), valid(auth1)), set(host(host2), valid(auth2))})
 	})
 }

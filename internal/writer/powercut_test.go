@@ -29,6 +29,7 @@ type inode struct {
 	changed int64
 	mode    fs.FileMode
 	content []byte
+	before  []byte // what was overwritten with it
 	synced  *inode // a copy as of the last fsync; nil before the first
 }
 
@@ -88,7 +89,8 @@ func (d *disk) contents(names map[string]*inode, todo []string, f func(map[strin
 	names[todo[0]] = file
 }
 
-// forms are as the last fsync left the file, as it is, and in between: any prefix, its length without its data, either mode.
+// forms are as the last fsync left the file, as it is, and in between: any prefix, either half of it, its length without its
+// data, either mode.
 func (n *inode) forms() []*inode {
 	old := n.synced
 	if old == nil {
@@ -101,6 +103,10 @@ func (n *inode) forms() []*inode {
 	for _, part := range []int{1, len(n.content) / 2, len(n.content) - 1} {
 		if 0 < part && part < len(n.content) {
 			forms = append(forms, &inode{mode: n.mode, content: n.content[:part]})
+		}
+		if 0 < part && part < len(n.before) && part < len(n.content) {
+			forms = append(forms, &inode{mode: n.mode, content: append(n.content[:part:part], n.before[part:]...)},
+				&inode{mode: n.mode, content: append(n.before[:part:part], n.content[part:]...)})
 		}
 	}
 	return append(forms, &inode{mode: n.mode, content: make([]byte, len(n.content))})
@@ -139,6 +145,16 @@ func (d *disk) create(name string) (temp, error) {
 	n := &inode{id: d.clock, changed: d.clock, mode: 0o600}
 	d.change(change{name: name, to: n})
 	return &diskFile{d, n}, nil
+}
+
+func (d *disk) overwrite(name string, b []byte) error {
+	n, err := d.get("overwrite", name)
+	if err != nil {
+		return err
+	}
+	n.before, n.content = n.content, bytes.Clone(b)
+	(&diskFile{d, n}).touch()
+	return nil
 }
 
 func (d *disk) rename(from, to string) error {

@@ -200,5 +200,6 @@ const maxLinks = 8
 var (
 	errLinkOut    = errors.New("it is a symbolic link that leads out of the directory")
 	errNotRegular = errors.New("it is not a regular file")
+	errNotOurs    = errors.New("it is not a file of ours alone")
 	errTooLarge   = fmt.Errorf("it is larger than %d MiB", maxSize>>20)
 )

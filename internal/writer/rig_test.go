@@ -217,6 +217,14 @@ func (d *tapped) create(name string) (temp, error) {
 	return &tappedTemp{f, d.before, name}, nil
 }
 
+func (d *tapped) overwrite(name string, b []byte) error {
+	if err := d.before("overwrite", name); err != nil {
+		_ = d.dir.overwrite(name, b[:len(b)/2])
+		return err
+	}
+	return d.dir.overwrite(name, b)
+}
+
 func (d *tapped) rename(from, to string) error {
 	return unless(d.before("rename", to), func() error { return d.dir.rename(from, to) })
 }

@@ -1,13 +1,19 @@
 package writer
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"time"
 )
 
 // The state file stands beside the output and remembers what the tokens in it are, so that a restarted process can adopt
 // them without a call. It holds no secret, and it is a hint: whatever is wrong with it means "not known".
+//
+// It is a line of JSON and, as it is written in place, a line with the SHA-256 of that in quotes: what a power cut left half
+// old and half new is told from what was written. What stands after the second line is of an older and longer state.
 type state struct {
 	Version int          `json:"version"`
 	Task    string       `json:"task"` // the ARN of the task that asked; another task trusts nothing here
@@ -21,7 +27,7 @@ type tokenState struct {
 	Sum     string    `json:"sha256"` // of the auth string, in hex: an entry with another one is not this token
 }
 
-const stateVersion = 1
+const stateVersion = 2
 
 func stateName(name string) string { return "." + name + ".state" }
 
@@ -40,13 +46,20 @@ func tokensOf(want []Want) []tokenState {
 
 func encodeState(task string, tokens []tokenState) ([]byte, error) {
 	b, err := json.Marshal(state{Version: stateVersion, Task: task, Tokens: tokens})
-	return append(b, '\n'), err
+	return fmt.Appendf(b, "\n%s\n", seal(b)), err
 }
+
+// seal is the second line.
+func seal(line []byte) string { return fmt.Sprintf("%q", fmt.Sprintf("%x", sha256.Sum256(line))) }
 
 // decodeState returns what is remembered, by sum; nothing where the state is of another task, another version or damaged.
 func decodeState(b []byte, task string) map[Sum]tokenState {
+	line, rest, _ := bytes.Cut(b, []byte("\n"))
+	if sealed, _, _ := bytes.Cut(rest, []byte("\n")); string(sealed) != seal(line) {
+		return nil
+	}
 	var s state
-	if json.Unmarshal(b, &s) != nil || s.Version != stateVersion || s.Task != task {
+	if json.Unmarshal(line, &s) != nil || s.Version != stateVersion || s.Task != task {
 		return nil
 	}
 	known := make(map[Sum]tokenState, len(s.Tokens))

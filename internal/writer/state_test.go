@@ -1,10 +1,12 @@
 package writer
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,6 +22,12 @@ func scopes(f *File) map[string]string {
 		m[host] = g.Scope
 	}
 	return m
+}
+
+// resealed is a state whose first line has been changed by somebody who knows of the second.
+func resealed(b []byte) []byte {
+	line, _, _ := bytes.Cut(b, []byte("\n"))
+	return fmt.Appendf(nil, "%s\n%s\n", line, seal(line))
 }
 
 func TestRecall(t *testing.T) {
@@ -62,6 +70,11 @@ func TestRecallDoubts(t *testing.T) {
 		}
 		return errors.Join(err, os.WriteFile(path, []byte(strings.ReplaceAll(string(b), from, to)), 0o600))
 	}
+	forge := func(state, from, to string) error {
+		err := replace(state, from, to)
+		b, readErr := os.ReadFile(state)
+		return errors.Join(err, readErr, os.WriteFile(state, resealed(b), 0o600))
+	}
 	sumOfA := fmt.Sprintf("%x", grant("a").Sum)
 	for name, c := range map[string]struct {
 		change func(config, state string) error
@@ -75,19 +88,23 @@ func TestRecallDoubts(t *testing.T) {
 		"state huge":      {func(_, state string) error { return os.Truncate(state, maxSize+1) }, nil},
 		"state directory": {func(_, state string) error { return errors.Join(os.Remove(state), os.Mkdir(state, 0o700)) }, nil},
 		"state pipe":      {func(_, state string) error { return errors.Join(os.Remove(state), syscall.Mkfifo(state, 0o600)) }, nil},
-		"other task":      {func(_, state string) error { return replace(state, "arn:task", "arn:other") }, nil},
-		"other version":   {func(_, state string) error { return replace(state, `"version":1`, `"version":2`) }, nil},
-		"sum too long":    {func(_, state string) error { return replace(state, sumOfA, sumOfA+"00") }, nil},
-		"sum too short":   {func(_, state string) error { return replace(state, sumOfA, sumOfA[2:]) }, nil},
-		"sum not hex":     {func(_, state string) error { return replace(state, sumOfA, strings.Repeat("x", len(sumOfA))) }, nil},
-		"sum of another":  {func(_, state string) error { return replace(state, sumOfA, strings.Repeat("0", len(sumOfA))) }, onlyB},
-		"time not one":    {func(_, state string) error { return replace(state, "2026-07-01T12", "then") }, nil},
+		"not sealed":      {func(_, state string) error { return replace(state, "2026-07-02T00", "2099-07-02T00") }, nil},
+		"seal cut":        {func(_, state string) error { return os.Truncate(state, identity(t, state).size-1) }, both},
+		"seal missing":    {func(_, state string) error { return os.Truncate(state, identity(t, state).size-70) }, nil},
+		"older behind it": {func(_, state string) error { return replace(state, "\"\n", "\"\nolder") }, both},
+		"other task":      {func(_, state string) error { return forge(state, "arn:task", "arn:other") }, nil},
+		"other version":   {func(_, state string) error { return forge(state, `"version":2`, `"version":1`) }, nil},
+		"sum too long":    {func(_, state string) error { return forge(state, sumOfA, sumOfA+"00") }, nil},
+		"sum too short":   {func(_, state string) error { return forge(state, sumOfA, sumOfA[2:]) }, nil},
+		"sum not hex":     {func(_, state string) error { return forge(state, sumOfA, strings.Repeat("x", len(sumOfA))) }, nil},
+		"sum of another":  {func(_, state string) error { return forge(state, sumOfA, strings.Repeat("0", len(sumOfA))) }, onlyB},
+		"time not one":    {func(_, state string) error { return forge(state, "2026-07-01T12", "then") }, nil},
 		"config missing":  {func(config, _ string) error { return os.Remove(config) }, nil},
 		"config broken":   {func(config, _ string) error { return os.Truncate(config, 10) }, nil},
 		"docker login":    {func(config, _ string) error { return replace(config, basic("AWS:a"), basic("AWS:x")) }, onlyB},
 		"moved": { // the token is what it is, whoever's it is now: the scope tells the owner
 			func(config, _ string) error { return replace(config, basic("AWS:a"), basic("AWS:b")) }, map[string]string{hostA: "scope of b", hostB: "scope of b"}},
-		"expires": {func(_, state string) error { return replace(state, "2026-07-02T00", "2099-07-02T00") }, both}, // the caller's to judge
+		"expires": {func(_, state string) error { return forge(state, "2026-07-02T00", "2099-07-02T00") }, both}, // the caller's to judge
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "config.json")
@@ -115,17 +132,84 @@ func TestRecallDoubts(t *testing.T) {
 	}
 }
 
+// Whatever part of a state a power cut leaves of one beside another, it is the one, the other or none.
+func TestStateInHalves(t *testing.T) {
+	encode := func(names ...string) []byte {
+		b, err := encodeState("arn:task", tokensOf(wants(names...)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	states := [][]byte{encode(hostA, "a"), encode(hostA, "b"), encode(hostA, "a", hostB, "b"), encode(hostA, "longer")}
+	for _, a := range states {
+		for _, b := range states {
+			for cut := range min(len(a), len(b)) {
+				mixed := slices.Concat(a[:cut], b[cut:])
+				got := decodeState(mixed, "arn:task")
+				if got != nil && !cmp.Equal(got, decodeState(a, "arn:task")) && !cmp.Equal(got, decodeState(b, "arn:task")) {
+					t.Fatalf("%s is taken for a state", mixed)
+				}
+			}
+		}
+	}
+}
+
+// The state is overwritten in place only where nothing else can be hit by that.
+func TestStateInPlace(t *testing.T) {
+	for name, c := range map[string]struct {
+		change  func(config, state string) error
+		inPlace bool
+	}{
+		"as it was":   {func(string, string) error { return nil }, true},
+		"longer":      {func(_, state string) error { return os.Truncate(state, 5000) }, true},
+		"empty":       {func(_, state string) error { return os.Truncate(state, 0) }, true},
+		"missing":     {func(_, state string) error { return os.Remove(state) }, false},
+		"open to all": {func(_, state string) error { return os.Chmod(state, 0o644) }, false},
+		"link to config": {func(config, state string) error {
+			return errors.Join(os.Remove(state), os.Symlink(filepath.Base(config), state))
+		}, false},
+		"config's double": {func(config, state string) error { return errors.Join(os.Remove(state), os.Link(config, state)) }, false},
+		"named pipe":      {func(_, state string) error { return errors.Join(os.Remove(state), syscall.Mkfifo(state, 0o600)) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "config.json")
+			state := filepath.Join(filepath.Dir(path), stateName("config.json"))
+			f := newFile(path)
+			mustSync(t, f, wants(hostA, "a"))
+			if err := c.change(path, state); err != nil {
+				t.Fatal(err)
+			}
+			var before stamp
+			if name != "missing" {
+				before = identity(t, state)
+			}
+			mustSync(t, f, wants(hostA, "b"))
+			after := identity(t, state)
+			if (after.inode == before.inode) != c.inPlace || after.mode != 0o600 || after.size > 1000 {
+				t.Errorf("%+v, before it %+v", after, before)
+			}
+			if got := tokenOf(t, slurp(t, path), hostA); got != "b" {
+				t.Errorf("token %q in the config", got)
+			}
+			if got := scopes(newFile(path)); got[hostA] != "scope of b" {
+				t.Errorf("recalled %v", got)
+			}
+		})
+	}
+}
+
 // The state is a hint: it costs no fsync, and that it cannot be written is nobody's concern.
 func TestStateIsAHint(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.json")
-	for _, broken := range []string{"", "create", "chmod", "write", "close", "rename"} {
+	for _, broken := range []string{"", "overwrite", "create", "chmod", "write", "close", "rename"} {
 		f := newFile(path)
 		n := 0
 		tap(f, func(op, name string) error {
 			if strings.Contains(op, "sync") {
 				n++
 			}
-			if op == broken && strings.Contains(name, ".state") {
+			if (op == broken || op == "overwrite" && broken != "") && strings.Contains(name, ".state") {
 				return syscall.EIO
 			}
 			return nil
@@ -133,8 +217,12 @@ func TestStateIsAHint(t *testing.T) {
 		if r := mustSync(t, f, wants(hostA, "with "+broken)); !r.Wrote || n != 2 {
 			t.Errorf("%s: %+v with %d fsyncs", broken, r, n)
 		}
-		if want := map[string]string{hostA: "scope of with "}; broken == "" && !cmp.Equal(scopes(f), want) || broken != "" && len(scopes(f)) > 0 {
-			t.Errorf("%s: %v", broken, scopes(f))
+		want := map[string]string{}
+		if broken == "" || broken == "overwrite" { // then there will be a new one
+			want[hostA] = "scope of with " + broken
+		}
+		if got := scopes(newFile(path)); !cmp.Equal(got, want) {
+			t.Errorf("%s: %v, not %v", broken, got, want)
 		}
 		if s := strays(t, filepath.Dir(path)); s != nil {
 			t.Errorf("%s: %q", broken, s)
@@ -157,6 +245,30 @@ func TestStateIsAHint(t *testing.T) {
 	}
 }
 
+// What could not be written is written at the next opportunity, and all of it: a write in place may have spoilt what was there.
+func TestStateIsMadeUpFor(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.json")
+	f := newFile(path)
+	mustSync(t, f, wants(hostA, "a", hostB, "b"))
+	broken := true
+	tap(f, func(op, name string) error {
+		if broken && strings.Contains(name, ".state") {
+			return syscall.EIO
+		}
+		return nil
+	})
+	if r := mustSync(t, f, wants(hostA, "c")); !r.Wrote || len(scopes(newFile(path))) > 0 {
+		t.Fatalf("%+v, recalled %v", r, scopes(newFile(path)))
+	}
+	broken = false
+	if r := mustSync(t, f, wants(hostA, "c")); r.Wrote {
+		t.Errorf("%+v", r)
+	}
+	if got := scopes(newFile(path)); got[hostA] != "scope of c" {
+		t.Errorf("recalled %v", got)
+	}
+}
+
 func FuzzState(f *testing.F) {
 	for _, want := range [][]Want{nil, wants(hostA, "a"), wants(hostA, "a", hostB, "b")} {
 		b, err := encodeState("arn:task", tokensOf(want))
@@ -165,8 +277,9 @@ func FuzzState(f *testing.F) {
 		}
 		f.Add(b)
 	}
-	f.Add([]byte(`{"version":1,"task":"arn:task","tokens":[{"sha256":"` + strings.Repeat("00", 33) + `"}]}`))
+	f.Add([]byte(`{"version":2,"task":"arn:task","tokens":[{"sha256":"` + strings.Repeat("00", 33) + `"}]}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
+		b = resealed(b) // by chance it never would be
 		known := decodeState(b, "arn:task")
 		for sum, s := range known {
 			// What was understood is understood again.
