@@ -300,7 +300,7 @@ func (f *File) saveState(d dir, want []Want) {
 	for _, t := range tokens {
 		known[t.Sum] = t
 	}
-	b, err := encodeState(f.task, slices.Collect(maps.Values(known)))
+	b, err := encodeState(f.task, slices.SortedFunc(maps.Values(known), tokenState.compare))
 	if err != nil {
 		return
 	}

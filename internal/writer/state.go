@@ -2,10 +2,12 @@ package writer
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -25,6 +27,11 @@ type tokenState struct {
 	Issued  time.Time `json:"issued"`
 	Expires time.Time `json:"expires"`
 	Sum     string    `json:"sha256"` // of the auth string, in hex: an entry with another one is not this token
+}
+
+// compare puts tokens in an order to read them in.
+func (t tokenState) compare(u tokenState) int {
+	return cmp.Or(strings.Compare(t.Scope, u.Scope), t.Issued.Compare(u.Issued), strings.Compare(t.Sum, u.Sum))
 }
 
 const stateVersion = 2
