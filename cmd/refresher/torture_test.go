@@ -219,9 +219,13 @@ func (w *witness) remembered() error {
 	if errors.Is(err, fs.ErrNotExist) && len(held) == 0 {
 		return nil
 	}
+	line, rest, _ := bytes.Cut(b, []byte("\n"))
 	var state struct{ Tokens []struct{ SHA256 string } }
-	if err := errors.Join(err, json.NewDecoder(bytes.NewReader(b)).Decode(&state)); err != nil { // its first line
+	if err := errors.Join(err, json.Unmarshal(line, &state)); err != nil {
 		return fmt.Errorf("the state file: %w", err)
+	}
+	if !bytes.HasPrefix(rest, fmt.Appendf(nil, "\"%x\"\n", sha256.Sum256(line))) {
+		return errors.New("the state file's second line is not the digest of its first")
 	}
 	known := map[string]bool{}
 	for _, tok := range state.Tokens {

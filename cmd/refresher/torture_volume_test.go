@@ -273,7 +273,7 @@ func (v *volume) refuse(class fault.Class, attempts int, refuse, relent func()) 
 	})
 }
 
-// spaceForOne leaves room for the document and for nothing beside it, such as the state: it is written. Not at once where a
+// spaceForOne leaves room for the document and for nothing beside it, such as a new state file: it is written. Not at once where a
 // reader has the old one open, which takes room until then.
 func (v *volume) spaceForOne() {
 	info, err := os.Stat(v.w.path)
@@ -287,10 +287,13 @@ func (v *volume) spaceForOne() {
 	v.empty()
 }
 
-// killOnFull kills the program while there is no room: the next one takes over the tokens in the file without a call.
+// killOnFull kills the program while there is no room for the tokens that it just got: the next one takes over those in the file
+// without a call.
 func (v *volume) killOnFull() {
 	v.renewed()
 	v.fill(0)
+	v.renew()
+	v.p.until("it says that the volume is full", func() bool { return v.said("output not written", fault.OutputFull) })
 	calls := v.p.aws.Calls()[ecrCalls]
 	v.health.pause.Lock()
 	_ = syscall.Kill(v.pid, syscall.SIGKILL)

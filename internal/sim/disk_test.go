@@ -62,7 +62,7 @@ type outFault struct {
 	reads bool    // reading too
 }
 
-// node is a file. Its content is never changed in place: a reader keeps what it got.
+// node is a file. The bytes of its content are never changed, but replaced: a reader keeps what it got.
 type node struct {
 	ino          uint64
 	mode         fs.FileMode
@@ -362,7 +362,7 @@ func (m *mount) step(changes bool, op string) error {
 			return nil // a full disk lets go; one that errs at random is not asked to keep our leftovers
 		}
 		if op == "overwrite" && errors.Is(f.err, syscall.ENOSPC) {
-			return nil // the room is there
+			return nil // it needs no room
 		}
 		v.spoiled = w.mono()
 		if !changes {
@@ -451,28 +451,40 @@ func (h *handle) spoilState(name string) {
 	}
 }
 
-// Overwrite changes a file in place. One that fails may have come half of the way.
+// Overwrite changes a file in place.
 func (h *handle) Overwrite(name string, b []byte) error {
-	err := h.step(true, "overwrite")
+	var n *node
+	for _, part := range [][]byte{b[:len(b)/2], b} { // a process may die, and a disk may err, in the middle of it
+		if err := h.step(true, "overwrite"); err != nil {
+			return err
+		}
+		if err := h.overwrite(name, &n, part, len(b)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *handle) overwrite(name string, n **node, part []byte, size int) error {
 	v := h.v
 	v.w.mu.Lock()
 	defer v.w.mu.Unlock()
-	n := v.names[name]
-	switch {
-	case name != state:
-		v.w.breach("%s is written in place", name)
-	case errors.Is(err, errDead):
-		return err
-	case n == nil:
-		return notThere("overwrite", name)
-	case err == nil:
-		n.before, n.content = n.content, slices.Clone(b)
-	case errors.Is(err, syscall.EIO):
-		n.before, n.content = n.content, slices.Concat(b[:len(b)/2], n.content[min(len(b)/2, len(n.content)):])
+	if *n == nil {
+		*n = v.names[name]
+		switch {
+		case name != state:
+			v.w.breach("%s is written in place", name)
+		case *n == nil:
+			return notThere("overwrite", name)
+		case len((*n).content) != size:
+			return errors.New("it would need another length")
+		}
+		(*n).before = (*n).content
 	}
-	v.noState = err != nil
-	v.touch(n)
-	return err
+	(*n).content = slices.Concat(part, (*n).before[len(part):])
+	v.touch(*n)
+	v.noState = v.names[name] == *n && len(part) < size
+	return nil
 }
 
 func (h *handle) Rename(from, to string) error {

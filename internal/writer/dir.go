@@ -19,7 +19,7 @@ type dir interface {
 	readlink(name string) (string, error)
 	read(name string) ([]byte, fs.FileInfo, error) // the content, the caller's own, who erases it, and the state that it was read in
 	create(name string) (temp, error)              // new, for writing, 0600; fails where the name exists
-	overwrite(name string, content []byte) error   // in place and in one write; a file with mode 0600 and no other name, or nothing
+	overwrite(name string, content []byte) error   // in place; an error, and nothing written, where that is not a plain file of ours of that length
 	rename(from, to string) error
 	remove(name string) error
 	names(parent string) ([]string, error)
@@ -103,28 +103,31 @@ func (d rootDir) create(name string) (temp, error) {
 	return layerTemp{f}, nil
 }
 
-// overwrite is one write, so that who is killed leaves the old content or the new.
+// overwrite needs no room: the file keeps its length. One block is written whole or not at all, also by a process that is killed;
+// of more, and by a power cut, a mixture of old and new may be left, which the content itself must show.
 func (d rootDir) overwrite(name string, content []byte) error {
 	before, err := d.Lstat(name)
 	if err != nil {
 		return err
-	}
-	sys, ok := before.Sys().(*syscall.Stat_t)
-	if !ok || before.Mode() != 0o600 || sys.Nlink != 1 {
-		return errNotOurs
 	}
 	f, err := d.OpenFile(name, os.O_WRONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return err
 	}
 	err = func() error {
-		if now, err := f.Stat(); err != nil || !os.SameFile(before, now) { // as if a link had come in between
-			return errNotOurs
-		}
-		if _, err := f.Write(content); err != nil || before.Size() <= int64(len(content)) {
+		now, err := f.Stat()
+		if err != nil {
 			return err
 		}
-		return f.Truncate(int64(len(content)))
+		sys, ok := now.Sys().(*syscall.Stat_t)
+		switch {
+		case !ok || now.Mode() != 0o600 || sys.Nlink != 1 || int(sys.Uid) != os.Geteuid(), now.Size() != int64(len(content)):
+			return errNotAlike
+		case !os.SameFile(before, now): // the name is a link
+			return errNotAlike
+		}
+		_, err = f.Write(content)
+		return err
 	}()
 	if closed := f.Close(); err == nil {
 		err = closed

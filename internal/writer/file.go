@@ -68,8 +68,8 @@ type File struct {
 	sight                         // of the one who writes
 	tidy    bool                  // strays of an earlier process are gone
 	durable bool                  // what was last renamed outlives a power cut
-	known   map[string]tokenState // by sum: what the state file shall hold
-	behind  bool                  // and does not: it could not be written
+	known   map[string]tokenState // by sum: what the next state file will hold; the one on disk may hold more
+	behind  bool                  // the last attempt to write it failed: it may lack any of them, or be damaged
 }
 
 // sight is what was last seen of the file.
@@ -209,7 +209,7 @@ func (f *File) Sync(want []Want) (Result, error) {
 	var r Result
 	for range 5 { // somebody else's write between our read and our rename: read again
 		if r, err = f.sync(d, want); err == nil {
-			f.saveState(d, want) // where the file was right already; else it is
+			f.saveState(d, want) // where nothing had to be written, and again where it failed beside that
 			return r, nil
 		}
 		if !errors.Is(err, errRaced) {
@@ -286,7 +286,7 @@ func (f *File) describe(c Content) string {
 	return fmt.Sprintf("the mode was %#o", f.seen.stamp.mode.Perm())
 }
 
-// saveState writes the state file where it lacks a token that is wanted. It keeps all that were known before, as the file may
+// saveState writes the state file where it lacks a token that is wanted, or could not be written the last time. It keeps all that were known before, as the file may
 // hold them until it is replaced. It is a hint: a failure costs one call after the next restart.
 func (f *File) saveState(d dir, want []Want) {
 	tokens := tokensOf(want)
@@ -304,7 +304,8 @@ func (f *File) saveState(d dir, want []Want) {
 	if err != nil {
 		return
 	}
-	// In place, where there is one: a second new file beside the one that is being made durable makes that take half as long again.
+	// In place, where there is one of that length: a second new file would make the fsync beside it take half as long again, and
+	// on a full disk there is no room for one.
 	name := stateName(f.base)
 	if err = d.overwrite(name, b); err != nil {
 		err = replace(d, name, bytes.NewReader(b), found{}, 0o600, nil)

@@ -89,8 +89,8 @@ func (d *disk) contents(names map[string]*inode, todo []string, f func(map[strin
 	names[todo[0]] = file
 }
 
-// forms are as the last fsync left the file, as it is, and in between: any prefix, either half of it, its length without its
-// data, either mode.
+// forms are as the last fsync left the file, as it is, as it was before it was overwritten, and in between: any prefix, either
+// part of it, its length without its data, either mode.
 func (n *inode) forms() []*inode {
 	old := n.synced
 	if old == nil {
@@ -100,7 +100,10 @@ func (n *inode) forms() []*inode {
 		return []*inode{old}
 	}
 	forms := []*inode{old, {mode: n.mode, content: n.content}, {mode: n.mode}, {mode: old.mode, content: n.content}}
-	for _, part := range []int{1, len(n.content) / 2, len(n.content) - 1} {
+	if n.before != nil {
+		forms = append(forms, &inode{mode: n.mode, content: n.before})
+	}
+	for _, part := range []int{1, 200, len(n.content) - 1} {
 		if 0 < part && part < len(n.content) {
 			forms = append(forms, &inode{mode: n.mode, content: n.content[:part]})
 		}
@@ -151,6 +154,9 @@ func (d *disk) overwrite(name string, b []byte) error {
 	n, err := d.get("overwrite", name)
 	if err != nil {
 		return err
+	}
+	if len(b) != len(n.content) {
+		return errNotAlike
 	}
 	n.before, n.content = n.content, bytes.Clone(b)
 	(&diskFile{d, n}).touch()

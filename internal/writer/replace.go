@@ -23,8 +23,8 @@ import (
 //  7. rename   unless the file has changed since it was read: then errRaced, and the caller reads again
 //  8. fsync    of the directory, or a power cut could undo the rename
 //
-// remember is called beside 2 to 5 and has ended before 6, so that a crash at any point leaves a file whose token is remembered,
-// the old one or the new. It begins before the content does: where room is short, it is what needs the least of it.
+// remember is called beside 2 to 5 and has ended before 6, so that whoever is killed at any point leaves a file whose token is
+// remembered, the old one or the new. It begins before the content does: where room is short, it needs the least of it, or none.
 //
 // A crash between 1 and 7 leaves a temporary file, which the next process removes (tidy).
 //
@@ -200,6 +200,6 @@ const maxLinks = 8
 var (
 	errLinkOut    = errors.New("it is a symbolic link that leads out of the directory")
 	errNotRegular = errors.New("it is not a regular file")
-	errNotOurs    = errors.New("it is not a file of ours alone")
+	errNotAlike   = errors.New("it is not a plain file of ours of the same length")
 	errTooLarge   = fmt.Errorf("it is larger than %d MiB", maxSize>>20)
 )

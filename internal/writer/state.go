@@ -14,8 +14,9 @@ import (
 // The state file stands beside the output and remembers what the tokens in it are, so that a restarted process can adopt
 // them without a call. It holds no secret, and it is a hint: whatever is wrong with it means "not known".
 //
-// It is a line of JSON and, as it is written in place, a line with the SHA-256 of that in quotes: what a power cut left half
-// old and half new is told from what was written. What stands after the second line is of an older and longer state.
+// It is two lines: JSON, and the SHA-256 of the first line as a JSON string. As the file is overwritten in place, a kill, a power
+// cut or another process may leave a mixture of two states: the digest does not fit then, and nothing is known. Spaces follow, up
+// to the next block, so that the length changes rarely.
 type state struct {
 	Version int          `json:"version"`
 	Task    string       `json:"task"` // the ARN of the task that asked; another task trusts nothing here
@@ -53,8 +54,12 @@ func tokensOf(want []Want) []tokenState {
 
 func encodeState(task string, tokens []tokenState) ([]byte, error) {
 	b, err := json.Marshal(state{Version: stateVersion, Task: task, Tokens: tokens})
-	return fmt.Appendf(b, "\n%s\n", seal(b)), err
+	b = fmt.Appendf(b, "\n%s\n", seal(b))
+	return append(b, bytes.Repeat([]byte(" "), -len(b)&(block-1))...), err
 }
+
+// block is that of most file systems, and a page of memory, which the kernel writes to whole whoever is killed.
+const block = 4096
 
 // seal is the second line.
 func seal(line []byte) string { return fmt.Sprintf("%q", fmt.Sprintf("%x", sha256.Sum256(line))) }
