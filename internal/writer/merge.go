@@ -107,7 +107,7 @@ type Content struct {
 // WriteTo implements io.WriterTo.
 func (c Content) WriteTo(w io.Writer) (int64, error) {
 	count := &counter{w: w}
-	buf := bufio.NewWriterSize(count, min(c.size, 64<<10))
+	buf := bufio.NewWriterSize(count, min(c.size, 256<<10))
 	c.write(buf)
 	err := buf.Flush()
 	buf.Reset(nil)
