@@ -1,6 +1,7 @@
 package writer
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"io/fs"
@@ -105,8 +106,8 @@ func (d rootDir) create(name string) (temp, error) {
 
 // overwrite needs no room: the file keeps its length. One block is written whole or not at all, also by a process that is killed;
 // of more, and by a power cut, a mixture of old and new may be left, which the content itself must show.
-func (d rootDir) overwrite(name string, content []byte) error {
-	before, err := d.Lstat(name)
+func (d rootDir) overwrite(name string, content []byte) (err error) {
+	link, err := d.Lstat(name)
 	if err != nil {
 		return err
 	}
@@ -114,24 +115,17 @@ func (d rootDir) overwrite(name string, content []byte) error {
 	if err != nil {
 		return err
 	}
-	err = func() error {
-		now, err := f.Stat()
-		if err != nil {
-			return err
-		}
-		sys, ok := now.Sys().(*syscall.Stat_t)
-		switch {
-		case !ok || now.Mode() != 0o600 || sys.Nlink != 1 || int(sys.Uid) != os.Geteuid(), now.Size() != int64(len(content)):
-			return errNotAlike
-		case !os.SameFile(before, now): // the name is a link
-			return errNotAlike
-		}
-		_, err = f.Write(content)
+	defer func() { err = cmp.Or(err, f.Close()) }()
+	info, err := f.Stat()
+	if err != nil {
 		return err
-	}()
-	if closed := f.Close(); err == nil {
-		err = closed
 	}
+	sys, ok := info.Sys().(*syscall.Stat_t)
+	ours := ok && sys.Nlink == 1 && int(sys.Uid) == os.Geteuid() && info.Mode() == 0o600 // no type: a plain file
+	if !ours || !os.SameFile(link, info) || info.Size() != int64(len(content)) {
+		return errNotAlike
+	}
+	_, err = f.Write(content)
 	return err
 }
 

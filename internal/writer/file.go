@@ -286,8 +286,9 @@ func (f *File) describe(c Content) string {
 	return fmt.Sprintf("the mode was %#o", f.seen.stamp.mode.Perm())
 }
 
-// saveState writes the state file where it lacks a token that is wanted, or could not be written the last time. It keeps all that were known before, as the file may
-// hold them until it is replaced. It is a hint: a failure costs one call after the next restart.
+// saveState writes the state file where it lacks a token that is wanted, or could not be written the last time. It keeps all that
+// were known before, as the document may hold them until it is replaced. It is a hint: a failure costs one call after the next
+// restart.
 func (f *File) saveState(d dir, want []Want) {
 	tokens := tokensOf(want)
 	if !f.behind && !slices.ContainsFunc(tokens, func(t tokenState) bool { return f.known[t.Sum] != t }) {
