@@ -19,7 +19,9 @@ func (f *File) fail(op string, d dir, err error) error {
 		class, cure = fault.OutputInvalid, "mend or delete "+f.path+": it is not touched while it cannot be read"
 	case errors.Is(err, syscall.EISDIR):
 		class, cure = fault.OutputInvalid, "name the file in that directory: --output="+filepath.Join(f.path, "config.json")
-	case errors.Is(err, errTooLarge), errors.Is(err, errNotRegular), errors.Is(err, syscall.ENXIO):
+	case errors.As(err, new(*tooLarge)), errors.Is(err, errTooMany):
+		class, cure = fault.OutputInvalid, "remove what does not belong into "+f.path+", or delete it: it is not touched while it cannot be read"
+	case errors.Is(err, errNotRegular), errors.Is(err, syscall.ENXIO):
 		class, cure = fault.OutputInvalid, "delete "+f.path+" or choose another --output"
 	case errors.Is(err, errLinkOut), errors.Is(err, syscall.ELOOP):
 		cure = "make " + f.path + " a file, or a relative link to a name below " + f.dir
@@ -53,7 +55,7 @@ func (f *File) permissionCure(d dir) string {
 		return rule
 	}
 	us := os.Geteuid()
-	if _, _, err := d.read(f.base); errors.Is(err, fs.ErrPermission) {
+	if _, _, err := d.read(f.base, f.most()); errors.Is(err, fs.ErrPermission) {
 		if info, err := d.lstat(f.base); err == nil {
 			if uid, _, ok := owner(info); ok && uid != us {
 				return fmt.Sprintf("%s belongs to uid %d with mode %#o and we run as uid %d: give it to us or delete it", f.path, uid, info.Mode().Perm(), us)

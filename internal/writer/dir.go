@@ -18,13 +18,13 @@ import (
 type dir interface {
 	lstat(name string) (fs.FileInfo, error)
 	readlink(name string) (string, error)
-	read(name string) ([]byte, fs.FileInfo, error) // the content, the caller's own, who erases it, and the state that it was read in
-	create(name string) (temp, error)              // new, for writing, 0600; fails where the name exists
-	overwrite(name string, content []byte) error   // in place; an error, and nothing written, where that is not a plain file of ours of that length
+	read(name string, most int64) ([]byte, fs.FileInfo, error) // the content, the caller's own, who clears it, and the state that it was read in; an error where there is more than most
+	create(name string) (temp, error)                          // new, for writing, 0600; fails where the name exists
+	overwrite(name string, content []byte) error               // in place; an error, and nothing written, where that is not a plain file of ours of that length
 	rename(from, to string) error
 	remove(name string) error
-	names(parent string) ([]string, error)
-	sync(parent string) error // makes renames durable
+	names(parent string, each func(name string)) error // a few at a time: a directory may hold millions
+	sync(parent string) error                          // makes renames durable
 	stat() (fs.FileInfo, error)
 	close() error
 
@@ -41,9 +41,6 @@ type temp interface {
 	sync() error
 	close() error
 }
-
-// maxSize bounds what is read of a file that anybody may have written.
-const maxSize = 64 << 20
 
 // rootDir is a directory of the real file system. Through os.Root no symlink leads out of it.
 type rootDir struct{ *os.Root }
@@ -71,7 +68,7 @@ func (d rootDir) beside(do func()) (wait func()) {
 	return func() { <-done }
 }
 
-func (d rootDir) read(name string) ([]byte, fs.FileInfo, error) {
+func (d rootDir) read(name string, most int64) ([]byte, fs.FileInfo, error) {
 	// O_NONBLOCK: opening a named pipe that somebody left under our name must not wait for a writer.
 	f, err := d.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -86,12 +83,12 @@ func (d rootDir) read(name string) ([]byte, fs.FileInfo, error) {
 		return nil, nil, &fs.PathError{Op: "read", Path: name, Err: syscall.EISDIR}
 	case !info.Mode().IsRegular():
 		return nil, nil, &fs.PathError{Op: "read", Path: name, Err: errNotRegular}
-	case info.Size() > maxSize:
-		return nil, nil, &fs.PathError{Op: "read", Path: name, Err: errTooLarge}
+	case info.Size() > most:
+		return nil, nil, &fs.PathError{Op: "read", Path: name, Err: &tooLarge{info.Size(), most}}
 	}
-	b, err := secret.ReadAll(f, int(info.Size())+1, maxSize)
-	if errors.Is(err, secret.ErrTooLong) {
-		err = &fs.PathError{Op: "read", Path: name, Err: errTooLarge}
+	b, err := secret.ReadAll(f, int(info.Size())+1, int(most))
+	if errors.Is(err, secret.ErrTooLong) { // it has grown since
+		err = &fs.PathError{Op: "read", Path: name, Err: &tooLarge{most + 1, most}}
 	}
 	return b, info, err
 }
@@ -129,14 +126,28 @@ func (d rootDir) overwrite(name string, content []byte) (err error) {
 	return err
 }
 
-func (d rootDir) names(parent string) ([]string, error) {
+func (d rootDir) names(parent string, each func(name string)) error {
 	f, err := d.Open(parent + ".")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer f.Close()
-	return f.Readdirnames(-1)
+	for {
+		names, err := f.Readdirnames(namesAtOnce)
+		for _, name := range names {
+			each(name)
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
+
+// namesAtOnce is how many names of a directory are in memory at a time.
+const namesAtOnce = 256
 
 func (d rootDir) sync(parent string) error {
 	f, err := d.Open(parent + ".")

@@ -17,7 +17,7 @@ type Entry struct {
 }
 
 // Document is a docker config.json whose bytes have been checked to be one JSON object. It keeps the bytes that it was
-// given, and nothing but erase changes them. The zero Document is an empty file. The content is full of passwords, so
+// given, whose owner clears them when it is done with the document. The zero Document is an empty file. The content is full of passwords, so
 // it hides behind a function: in a field of a printed struct no method of ours is called, and a pointer to a struct is not
 // enough, because fmt follows one under %s.
 type Document struct{ open func() *document }
@@ -38,6 +38,7 @@ type document struct {
 	target      int // the auths that Merge adds to: the last with the exact name, or -1
 	credsStore  lit // empty when there is none
 	credHelpers []span
+	members     int // of the objects that are looked into
 	index       func() map[string]sighting
 }
 
@@ -76,8 +77,14 @@ func (e *SyntaxError) Error() string {
 	return fmt.Sprintf("%d:%d: expected %s", e.Line, e.Column, e.Expected)
 }
 
+// membersMost bounds the members of the objects that a document is looked into for: its own, those of auths and of credHelpers. A
+// member of three bytes takes a hundred of memory.
+const membersMost = 20_000
+
+var errTooMany = fmt.Errorf("it has more than %d logins and settings", membersMost)
+
 // Parse checks b. A file that is empty or all white space counts as {}; everything else must be one object of strict JSON, with
-// an object or null as auths. The error is a [SyntaxError].
+// an object or null as auths. The error is a [SyntaxError], or says that there are too many members.
 func Parse(b []byte) (Document, error) {
 	d := &document{given: b, b: b, target: -1}
 	s := scanner{b: b}
@@ -88,6 +95,9 @@ func Parse(b []byte) (Document, error) {
 	d.braces.from = s.i
 	ok := s.object(func(key lit) bool { return d.member(&s, key) })
 	d.braces.to = s.i
+	if d.members > membersMost {
+		return Document{}, errTooMany
+	}
 	if !ok || !s.end() {
 		before := d.b[:s.i]
 		return Document{}, &SyntaxError{
@@ -101,12 +111,18 @@ func Parse(b []byte) (Document, error) {
 // member reads one member of the document.
 func (d *document) member(s *scanner, key lit) bool {
 	name, from, ok := text(s.b, key), s.i, false
+	if d.members++; d.members > membersMost {
+		return false
+	}
 	switch {
 	case bytes.EqualFold(name, []byte("auths")):
 		sec := section{null: s.peek() == 'n'}
 		if sec.null {
 			ok = s.value()
-		} else if ok = s.object(func(key lit) bool { return sec.host(s, key) }); s.i == from {
+		} else if ok = s.object(func(key lit) bool {
+			d.members++
+			return d.members <= membersMost && sec.host(s, key)
+		}); s.i == from {
 			s.want = "an object or null as auths"
 		}
 		sec.member = member{key, span{from, s.i}}
@@ -116,10 +132,14 @@ func (d *document) member(s *scanner, key lit) bool {
 		d.auths = append(d.auths, sec)
 	case bytes.EqualFold(name, []byte("credsStore")) && s.peek() == '"':
 		d.credsStore, ok = s.str()
+	case bytes.EqualFold(name, []byte("credHelpers")) && s.peek() == '{':
+		ok = s.object(func(lit) bool {
+			d.members++
+			return d.members <= membersMost && s.value()
+		})
+		d.credHelpers = append(d.credHelpers, span{from, s.i})
 	default:
-		if ok = s.value(); bytes.EqualFold(name, []byte("credHelpers")) {
-			d.credHelpers = append(d.credHelpers, span{from, s.i})
-		}
+		ok = s.value()
 	}
 	d.last = member{key, span{from, s.i}}
 	return ok
@@ -172,10 +192,6 @@ func (d Document) get() *document {
 	}
 	return d.open()
 }
-
-// erase zeroes the bytes given to Parse, which are full of passwords. Neither the document nor a Content made of it may be used any
-// more.
-func (d Document) erase() { clear(d.get().given) }
 
 // lookup is run once per document, and only when somebody asks for single hosts: Merge needs no index.
 func (d *document) lookup() map[string]sighting {

@@ -15,8 +15,8 @@ type kept struct {
 	bytes *[][]byte
 }
 
-func (d kept) read(name string) ([]byte, fs.FileInfo, error) {
-	b, info, err := d.dir.read(name)
+func (d kept) read(name string, most int64) ([]byte, fs.FileInfo, error) {
+	b, info, err := d.dir.read(name, most)
 	if name == "config.json" {
 		*d.bytes = append(*d.bytes, b)
 	}

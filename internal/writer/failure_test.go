@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"syscall"
@@ -78,7 +79,7 @@ func checkFailure(t *testing.T, step string, cause error, class fault.Class, cur
 		return fail(op, name)
 	})
 	r, err := f.Sync(wants(hostA, "new"))
-	if got, _ := fault.ClassOf(err); got != class || r != (Result{Wrote: step == "syncdir"}) { // then the new document stands there
+	if got, _ := fault.ClassOf(err); got != class || !reflect.DeepEqual(r, Result{Wrote: step == "syncdir"}) { // then the new document stands there
 		t.Errorf("%v %+v: %v", got, r, err)
 	}
 	if got := strings.ReplaceAll(fault.CureOf(err), at, "DIR"); !strings.Contains(got, cure) {

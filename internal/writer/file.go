@@ -8,6 +8,7 @@ package writer
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -48,6 +49,10 @@ type Options struct {
 	Hosts []string    // whose entries are ours
 	Task  string      // the ARN of this task, empty outside ECS: entries that another task remembers are not adopted
 	Layer Layer       // in place of the real file system; a seam for the simulation, nil otherwise
+
+	// Parsing is locked while a document is parsed. Files that share it never need the memory for more than one document at a
+	// time. Nil: a lock of the file's own.
+	Parsing *sync.Mutex
 }
 
 // File is one shared config.json. Safe for use by many goroutines; a call blocks for as long as the file system does.
@@ -60,6 +65,9 @@ type File struct {
 	openDir func(string) (dir, error)
 	watcher func() (*fsnotify.Watcher, error)
 	remote  func(dir string) bool
+
+	parsing *sync.Mutex
+	memory  memory
 
 	reading sync.Mutex
 	reader  sight // of those who look: a write that hangs must not keep them from the file that is there
@@ -74,10 +82,11 @@ type File struct {
 
 // sight is what was last seen of the file.
 type sight struct {
-	name string // the file itself: base, or what that links to
-	seen found  // what view describes
-	firm bool   // as long as the file is found as in seen, view is right
-	view View
+	name     string    // the file itself: base, or what that links to
+	seen     found     // what view describes
+	firm     bool      // a later write shows in the file's stamp: view is right while the file is found as in seen
+	compared time.Time // when the content was last read
+	view     View
 }
 
 // New describes a file and touches nothing.
@@ -90,8 +99,12 @@ func New(o Options) *File {
 	if o.Layer != nil {
 		open = openLayer(o.Layer)
 	}
+	if o.Parsing == nil {
+		o.Parsing = new(sync.Mutex)
+	}
 	return &File{
-		path: o.Path, dir: filepath.Clean(dir), base: base, mode: o.Mode.Perm(), hosts: o.Hosts, task: o.Task,
+		parsing: o.Parsing,
+		path:    o.Path, dir: filepath.Clean(dir), base: base, mode: o.Mode.Perm(), hosts: o.Hosts, task: o.Task,
 		openDir: open, watcher: fsnotify.NewWatcher, remote: remote,
 	}
 }
@@ -109,7 +122,12 @@ type View struct {
 	CredHelpers map[string]string // helpers that hide a host's entry
 }
 
-// Look says what a reader would find now. It costs one lstat where the file has not changed since the last look.
+// compareEvery is how old the last comparison of the content may be for a Look to rely on the file's stamp alone. A stamp is no
+// proof: a write through a mapping whose page was dirty already leaves it as it is.
+const compareEvery = 10 * time.Second
+
+// Look says what a reader would find now. Where the file's stamp is the same and its content was read less than ten seconds ago, it
+// costs one lstat; else the content is read, and parsed where it is not that of the last time.
 func (f *File) Look() (View, error) {
 	f.reading.Lock()
 	defer f.reading.Unlock()
@@ -119,23 +137,25 @@ func (f *File) Look() (View, error) {
 		return View{}, f.fail("read "+f.path, nil, err)
 	}
 	defer d.close()
-	name, known, err := f.find(d, s)
+	name, same, err := f.find(d, s)
 	if err != nil {
 		return View{}, err
 	}
-	if !known {
-		doc, err := f.load(d, name, s)
+	if !same || time.Since(s.compared) >= compareEvery {
+		b, err := f.load(d, name, s)
 		if err != nil {
 			return View{}, err
 		}
-		s.view = f.viewOf(doc, s.seen, nil)
-		doc.erase()
+		defer clear(b)
+		if _, err := f.describe(d, s, b); err != nil {
+			return View{}, err
+		}
 	}
 	return s.view, nil
 }
 
-// find returns the name of the file itself, and whether the view is still right.
-func (f *File) find(d dir, s *sight) (name string, known bool, err error) {
+// find returns the name of the file itself, and whether its stamp says that it is as it was last seen.
+func (f *File) find(d dir, s *sight) (name string, same bool, err error) {
 	names, at, err := follow(d, f.base)
 	if err != nil {
 		s.firm = false
@@ -145,39 +165,81 @@ func (f *File) find(d dir, s *sight) (name string, known bool, err error) {
 	return name, s.firm && at == s.seen && name == s.name, nil
 }
 
-// load reads the file. The caller makes the view of it, or forgets what was seen.
-func (f *File) load(d dir, name string, s *sight) (Document, error) {
+// load reads the file; nothing where there is none. The bytes are the caller's own, who clears them.
+func (f *File) load(d dir, name string, s *sight) ([]byte, error) {
 	s.firm = false
 	now := time.Now() // before the file is asked for its stamp
-	b, info, err := d.read(name)
+	b, info, err := d.read(name, f.most())
 	at := found{}
 	switch {
 	case err == nil:
 		at = foundOf(info)
 	case !errors.Is(err, fs.ErrNotExist):
-		return Document{}, f.fail("read "+f.path, d, err)
+		return nil, f.fail("read "+f.path, d, err)
 	}
-	doc, err := Parse(b)
-	if err != nil {
-		clear(b)
-		return Document{}, f.fail("read "+f.path, d, err)
+	s.name, s.seen, s.firm, s.compared = name, at, at.firmAt(now), now
+	return b, nil
+}
+
+// most is the size above which a config.json is not read. What others write has 4 MiB, which no set of logins comes near; each of
+// our entries adds the most that a token can have.
+func (f *File) most() int64 { return othersMost + tokenMost*int64(len(f.hosts)) }
+
+const (
+	othersMost = 4 << 20
+	tokenMost  = 16 << 10
+)
+
+// memory is what the last document that was parsed says. The same bytes are not parsed again, however many ask.
+type memory struct {
+	sync.Mutex
+	known bool
+	sum   Sum // of the document
+	view  View
+	err   error // a document that cannot be parsed
+}
+
+// describe makes the view of a document. The document itself is returned only where it had to be parsed.
+func (f *File) describe(d dir, s *sight, b []byte) (Document, error) {
+	f.memory.Lock()
+	defer f.memory.Unlock()
+	m := &f.memory
+	var doc Document
+	if sum := sha256.Sum256(b); !m.known || m.sum != sum {
+		var view View
+		var err error
+		if doc, err = f.parse(b); err == nil {
+			view = f.viewOf(doc)
+		}
+		m.known, m.sum, m.view, m.err = true, sum, view, err
 	}
-	s.name, s.seen, s.firm = name, at, at.firmAt(now)
+	if m.err != nil {
+		s.firm = false
+		return Document{}, f.fail("read "+f.path, d, m.err)
+	}
+	s.view = m.view
+	if s.view.Exists = s.seen.exists; s.view.Exists {
+		s.view.Mode, s.view.Changed = s.seen.stamp.mode.Perm(), time.Unix(0, s.seen.stamp.mtime)
+	}
 	return doc, nil
 }
 
-// viewOf describes the document as it was found; what is held is known to be in it and need not be hashed again.
-func (f *File) viewOf(doc Document, at found, held []Want) View {
-	v := View{Exists: at.exists, Sums: make(map[string]Sum, len(f.hosts)), CredsStore: doc.CredsStore(), CredHelpers: doc.CredHelpers()}
-	if v.Exists {
-		v.Mode, v.Changed = at.stamp.mode.Perm(), time.Unix(0, at.stamp.mtime)
-	}
-	for _, w := range held {
-		v.Sums[w.Host] = w.Grant.Sum
-	}
+func (f *File) parse(b []byte) (Document, error) {
+	f.parsing.Lock()
+	defer f.parsing.Unlock()
+	return Parse(b)
+}
+
+// viewOf is what a document says of our hosts.
+func (f *File) viewOf(doc Document) View {
+	v := View{Sums: make(map[string]Sum, len(f.hosts)), CredsStore: doc.CredsStore()}
+	helpers := doc.CredHelpers()
 	for _, h := range f.hosts {
-		if _, ok := v.Sums[h]; ok {
-			continue
+		if helper, ok := helpers[h]; ok {
+			if v.CredHelpers == nil {
+				v.CredHelpers = map[string]string{}
+			}
+			v.CredHelpers[h] = helper
 		}
 		if auth, ok := doc.Auth(h); ok && doc.Owned(h) {
 			v.Sums[h] = sha256.Sum256(auth)
@@ -190,17 +252,21 @@ func (f *File) viewOf(doc Document, at found, held []Want) View {
 type Result struct {
 	Wrote bool   // the file was replaced
 	Found string // where it was: what differed before, in words; hosts, never content
+
+	// Peers are tokens, by host, that were found in the file and that the state file knows: another process of this task has written
+	// them, and they live longer than what was wanted. Nothing was written then. A token is returned once: where the caller does not
+	// take it over, the next Sync replaces it.
+	Peers map[string]Grant
 }
 
 // Sync makes the file hold what is wanted. Where it does already, nothing is written; an entry of ours that is not wanted stays
 // as it is: the token in it may still be good. The file that was there stays in every failure but one: when the new one is in
 // its place and may not outlive a power cut; the result says so too. Errors are of an output class.
+//
+// The content is always read and compared, whatever the file's stamp says.
 func (f *File) Sync(want []Want) (Result, error) {
 	f.writing.Lock()
 	defer f.writing.Unlock()
-	if len(want) == 0 {
-		return Result{}, nil // a file without a login is of use to nobody
-	}
 	d, err := f.openDir(f.dir)
 	if err != nil {
 		return Result{}, f.fail("write "+f.path, nil, err)
@@ -209,7 +275,9 @@ func (f *File) Sync(want []Want) (Result, error) {
 	var r Result
 	for range 5 { // somebody else's write between our read and our rename: read again
 		if r, err = f.sync(d, want); err == nil {
-			f.saveState(d, want) // where nothing had to be written, and again where it failed beside that
+			if len(want) > 0 && len(r.Peers) == 0 {
+				f.saveState(d, want) // where nothing had to be written, and again where it failed beside that
+			}
 			return r, nil
 		}
 		if !errors.Is(err, errRaced) {
@@ -220,30 +288,44 @@ func (f *File) Sync(want []Want) (Result, error) {
 }
 
 func (f *File) sync(d dir, want []Want) (Result, error) {
-	name, known, err := f.find(d, &f.sight)
+	name, _, err := f.find(d, &f.sight)
 	if err != nil {
 		return Result{}, err
 	}
-	if !f.tidy {
+	if !f.tidy && len(want) > 0 {
 		tidy(d, name)
 		tidy(d, stateName(f.base))
 		f.tidy = true
 	}
-	if known && f.holds(want) {
-		return Result{}, f.settle(d)
-	}
-	doc, err := f.load(d, name, &f.sight)
+	b, err := f.load(d, name, &f.sight)
 	if err != nil {
 		return Result{}, err
 	}
-	defer doc.erase()
+	defer clear(b)
+	doc, err := f.describe(d, &f.sight, b)
+	if err != nil {
+		return Result{}, err
+	}
+	if peers := f.peers(d, b, want); len(peers) > 0 {
+		return Result{Peers: peers}, nil
+	}
+	if len(want) == 0 {
+		return Result{}, nil // a file without a login is of use to nobody
+	}
+	if f.holds(want) {
+		return Result{}, f.settle(d)
+	}
+	if doc.open == nil {
+		if doc, err = f.parse(b); err != nil {
+			return Result{}, f.fail("read "+f.path, d, err)
+		}
+	}
 	entries := make([]Entry, len(want))
 	for i, w := range want {
 		entries[i] = Entry{Host: w.Host, Auth: w.Grant.Auth}
 	}
 	content, changed := doc.Merge(entries)
 	if !changed && f.seen.stamp.mode.Perm() == f.mode {
-		f.view = f.viewOf(doc, f.seen, want)
 		return Result{}, f.settle(d)
 	}
 	f.firm, f.durable = false, false
@@ -253,7 +335,7 @@ func (f *File) sync(d dir, want []Want) (Result, error) {
 	}
 	f.durable = true
 	f.forgetOthers(want)
-	return Result{Wrote: true, Found: f.describe(content)}, nil
+	return Result{Wrote: true, Found: f.describeChange(content)}, nil
 }
 
 // settle makes sure that what is right will stay, where the last rename was not made durable: it failed there, or an earlier
@@ -275,8 +357,8 @@ func (f *File) holds(want []Want) bool {
 	return f.view.Mode == f.mode && !slices.ContainsFunc(want, func(w Want) bool { return f.view.Sums[w.Host] != w.Grant.Sum })
 }
 
-// describe says in words what differed first, for the log line of a repair.
-func (f *File) describe(c Content) string {
+// describeChange says in words what differed first, for the log line of a repair.
+func (f *File) describeChange(c Content) string {
 	switch {
 	case !f.seen.exists:
 		return "the file was missing"
@@ -326,7 +408,7 @@ func (f *File) forgetOthers(want []Want) {
 }
 
 // Recall returns, by host, the tokens in the file that an earlier process of this task wrote and remembered. Whether they
-// are still good is the caller's to judge: what a state file says of an expiry can be forged.
+// are still good is the caller's to judge: anybody who can write to the directory can forge a state file.
 func (f *File) Recall() map[string]Grant {
 	f.writing.Lock()
 	defer f.writing.Unlock()
@@ -335,37 +417,83 @@ func (f *File) Recall() map[string]Grant {
 		return nil
 	}
 	defer d.close()
-	b, _, err := d.read(stateName(f.base))
-	if err != nil {
-		return nil
-	}
-	known := decodeState(b, f.task)
+	known := f.readState(d)
 	if len(known) == 0 {
 		return nil
-	}
-	f.known = make(map[string]tokenState, len(known))
-	for _, t := range known {
-		f.known[t.Sum] = t
 	}
 	name, _, err := f.find(d, &f.sight)
 	if err != nil {
 		return nil
 	}
-	doc, err := f.load(d, name, &f.sight)
-	f.firm = false
+	b, err := f.load(d, name, &f.sight)
 	if err != nil {
 		return nil
 	}
-	defer doc.erase()
+	defer clear(b)
+	if _, err := f.describe(d, &f.sight, b); err != nil {
+		return nil
+	}
+	return f.grants(b, f.view.Sums, known)
+}
+
+// peers looks for tokens in the file that this process does not know, that the state file knows, and that live longer than what is
+// wanted in their place.
+func (f *File) peers(d dir, b []byte, want []Want) map[string]Grant {
+	wanted := make(map[string]*Grant, len(want))
+	for _, w := range want {
+		wanted[w.Host] = w.Grant
+	}
+	strange := map[string]Sum{}
+	for host, sum := range f.view.Sums {
+		_, known := f.known[hex.EncodeToString(sum[:])]
+		if g := wanted[host]; !known && (g == nil || g.Sum != sum) {
+			strange[host] = sum
+		}
+	}
+	if len(strange) == 0 {
+		return nil
+	}
+	grants := f.grants(b, strange, f.readState(d))
+	maps.DeleteFunc(grants, func(host string, found Grant) bool {
+		g := wanted[host]
+		return g != nil && (found.Scope != g.Scope || !found.Expires.After(g.Expires))
+	})
+	return grants
+}
+
+// readState adds what the state file remembers to what is known, and returns it.
+func (f *File) readState(d dir) map[Sum]tokenState {
+	b, _, err := d.read(stateName(f.base), stateMost+stateEach*int64(len(f.hosts)))
+	if err != nil {
+		return nil
+	}
+	known := decodeState(b, f.task)
+	if f.known == nil {
+		f.known = make(map[string]tokenState, len(known))
+	}
+	for _, t := range known {
+		f.known[t.Sum] = t
+	}
+	return known
+}
+
+// grants are the tokens of a document, by host, that are both among the entries and known.
+func (f *File) grants(b []byte, entries map[string]Sum, known map[Sum]tokenState) map[string]Grant {
+	if !slices.ContainsFunc(slices.Collect(maps.Values(entries)), func(sum Sum) bool { _, ok := known[sum]; return ok }) {
+		return nil
+	}
+	doc, err := f.parse(b)
+	if err != nil {
+		return nil
+	}
 	grants := map[string]Grant{}
-	for _, h := range f.hosts {
-		auth, ok := doc.Auth(h)
+	for host, sum := range entries {
+		t, ok := known[sum]
 		if !ok {
 			continue
 		}
-		sum := sha256.Sum256(auth)
-		if t, ok := known[sum]; ok {
-			grants[h] = Grant{Auth: secret.New(string(auth)), Sum: sum, Scope: t.Scope, Issued: t.Issued, Expires: t.Expires}
+		if auth, ok := doc.Auth(host); ok {
+			grants[host] = Grant{Auth: secret.New(string(auth)), Sum: sum, Scope: t.Scope, Issued: t.Issued, Expires: t.Expires}
 		}
 	}
 	return grants

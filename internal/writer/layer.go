@@ -15,12 +15,12 @@ type Layer interface {
 type LayerDir interface {
 	Lstat(name string) (fs.FileInfo, error)
 	Readlink(name string) (string, error)
-	Read(name string) ([]byte, fs.FileInfo, error)
+	Read(name string, most int64) ([]byte, fs.FileInfo, error)
 	Create(name string) (LayerFile, error)
 	Overwrite(name string, content []byte) error
 	Rename(from, to string) error
 	Remove(name string) error
-	Names(parent string) ([]string, error)
+	Names(parent string, each func(name string)) error
 	Sync(parent string) error
 	Stat() (fs.FileInfo, error)
 	Close() error
@@ -44,17 +44,21 @@ func openLayer(l Layer) func(path string) (dir, error) {
 	}
 }
 
-func (d layerDir) lstat(name string) (fs.FileInfo, error)        { return d.Lstat(name) }
-func (d layerDir) readlink(name string) (string, error)          { return d.Readlink(name) }
-func (d layerDir) read(name string) ([]byte, fs.FileInfo, error) { return d.Read(name) }
-func (d layerDir) overwrite(name string, b []byte) error         { return d.Overwrite(name, b) }
-func (d layerDir) rename(from, to string) error                  { return d.Rename(from, to) }
-func (d layerDir) remove(name string) error                      { return d.Remove(name) }
-func (d layerDir) names(parent string) ([]string, error)         { return d.Names(parent) }
-func (d layerDir) sync(parent string) error                      { return d.Sync(parent) }
-func (d layerDir) stat() (fs.FileInfo, error)                    { return d.Stat() }
-func (d layerDir) close() error                                  { return d.Close() }
-func (d layerDir) beside(do func()) (wait func())                { do(); return func() {} }
+func (d layerDir) lstat(name string) (fs.FileInfo, error) { return d.Lstat(name) }
+func (d layerDir) readlink(name string) (string, error)   { return d.Readlink(name) }
+func (d layerDir) read(name string, most int64) ([]byte, fs.FileInfo, error) {
+	return d.Read(name, most)
+}
+func (d layerDir) overwrite(name string, b []byte) error { return d.Overwrite(name, b) }
+func (d layerDir) rename(from, to string) error          { return d.Rename(from, to) }
+func (d layerDir) remove(name string) error              { return d.Remove(name) }
+func (d layerDir) names(parent string, each func(name string)) error {
+	return d.Names(parent, each)
+}
+func (d layerDir) sync(parent string) error       { return d.Sync(parent) }
+func (d layerDir) stat() (fs.FileInfo, error)     { return d.Stat() }
+func (d layerDir) close() error                   { return d.Close() }
+func (d layerDir) beside(do func()) (wait func()) { do(); return func() {} }
 func (d layerDir) create(name string) (temp, error) {
 	f, err := d.Create(name)
 	if err != nil {

@@ -128,12 +128,17 @@ func (d *disk) lstat(name string) (fs.FileInfo, error) {
 }
 
 func (d *disk) readlink(string) (string, error) { return "", syscall.EINVAL }
-func (d *disk) names(string) ([]string, error)  { return slices.Sorted(maps.Keys(d.now)), nil }
-func (d *disk) stat() (fs.FileInfo, error)      { return nil, syscall.EIO }
-func (d *disk) close() error                    { return nil }
-func (d *disk) beside(do func()) (wait func())  { do(); return func() {} }
-func (d *disk) open(string) (dir, error)        { return d, nil }
-func (d *disk) read(name string) ([]byte, fs.FileInfo, error) {
+func (d *disk) names(_ string, each func(string)) error {
+	for _, name := range slices.Sorted(maps.Keys(d.now)) {
+		each(name)
+	}
+	return nil
+}
+func (d *disk) stat() (fs.FileInfo, error)     { return nil, syscall.EIO }
+func (d *disk) close() error                   { return nil }
+func (d *disk) beside(do func()) (wait func()) { do(); return func() {} }
+func (d *disk) open(string) (dir, error)       { return d, nil }
+func (d *disk) read(name string, _ int64) ([]byte, fs.FileInfo, error) {
 	n, err := d.get("read", name)
 	if err != nil {
 		return nil, nil, err

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Read returns the document as it stands on disk now, and whether there is a file; the document of none is empty.
+// Read returns the document that is on disk now, and whether there is a file; the document of none is empty.
 func (f *File) Read() (Document, bool, error) {
 	var s sight // nobody else's: no view is made of it
 	d, err := f.openDir(f.dir)
@@ -20,8 +20,16 @@ func (f *File) Read() (Document, bool, error) {
 	if err != nil {
 		return Document{}, false, err
 	}
-	doc, err := f.load(d, name, &s)
-	return doc, s.seen.exists && err == nil, err
+	b, err := f.load(d, name, &s)
+	if err != nil {
+		return Document{}, false, err
+	}
+	doc, err := f.parse(b)
+	if err != nil {
+		clear(b)
+		return Document{}, false, f.fail("read "+f.path, d, err)
+	}
+	return doc, s.seen.exists, nil
 }
 
 // Probe tries what a Sync needs of the directory, down to the fsync, with a temporary file that it removes again: the file itself

@@ -151,16 +151,19 @@ func tempPrefix(name string) string { return "." + name + ".tmp-" }
 // lost to it, and it tries again.
 func tidy(d dir, name string) {
 	parent, base := path.Split(name)
-	names, err := d.names(parent)
-	if err != nil {
-		return
-	}
-	for _, n := range names {
-		if strings.HasPrefix(n, tempPrefix(base)) {
-			_ = d.remove(parent + n)
+	var strays []string // removed afterwards: a directory that changes while it is read may skip names
+	_ = d.names(parent, func(n string) {
+		if strings.HasPrefix(n, tempPrefix(base)) && len(strays) < straysMost {
+			strays = append(strays, n)
 		}
+	})
+	for _, n := range strays {
+		_ = d.remove(parent + n)
 	}
 }
+
+// straysMost bounds what is removed at a time: each kill leaves one at most, so more than that were made by somebody else.
+const straysMost = 1000
 
 // follow follows symlinks from a name to the name that a replacement must use, so that the link stays a link. It returns all
 // names on the way, the file's own last, and what stands under that; in a failure as far as it came. A link may lead anywhere
@@ -201,5 +204,11 @@ var (
 	errLinkOut    = errors.New("it is a symbolic link that leads out of the directory")
 	errNotRegular = errors.New("it is not a regular file")
 	errNotAlike   = errors.New("it is not a plain file of ours of the same length")
-	errTooLarge   = fmt.Errorf("it is larger than %d MiB", maxSize>>20)
 )
+
+// tooLarge says that there is more to read than the memory of the process is made for.
+type tooLarge struct{ size, most int64 }
+
+func (e *tooLarge) Error() string {
+	return fmt.Sprintf("its size of %d bytes is above the limit of %d", e.size, e.most)
+}

@@ -200,11 +200,11 @@ func (d *tapped) readlink(name string) (string, error) {
 	return d.dir.readlink(name)
 }
 
-func (d *tapped) read(name string) ([]byte, fs.FileInfo, error) {
+func (d *tapped) read(name string, most int64) ([]byte, fs.FileInfo, error) {
 	if err := d.before("read", name); err != nil {
 		return nil, nil, err
 	}
-	return d.dir.read(name)
+	return d.dir.read(name, most)
 }
 
 func (d *tapped) create(name string) (temp, error) {
@@ -220,7 +220,7 @@ func (d *tapped) create(name string) (temp, error) {
 
 func (d *tapped) overwrite(name string, b []byte) error {
 	if err := d.before("overwrite", name); err != nil {
-		if old, _, readErr := d.dir.read(name); readErr == nil && len(old) == len(b) {
+		if old, _, readErr := d.dir.read(name, 1<<20); readErr == nil && len(old) == len(b) {
 			_ = d.dir.overwrite(name, slices.Concat(b[:200], old[200:])) // the rest is blank
 		}
 		return err
@@ -236,11 +236,11 @@ func (d *tapped) remove(name string) error {
 	return unless(d.before("remove", name), func() error { return d.dir.remove(name) })
 }
 
-func (d *tapped) names(parent string) ([]string, error) {
+func (d *tapped) names(parent string, each func(string)) error {
 	if err := d.before("names", parent); err != nil {
-		return nil, err
+		return err
 	}
-	return d.dir.names(parent)
+	return d.dir.names(parent, each)
 }
 
 func (d *tapped) beside(do func()) (wait func()) { do(); return func() {} }

@@ -7,9 +7,9 @@ import (
 	"math/bits"
 )
 
-// maxDepth bounds the nesting: what is open is kept in a fixed bitmap, so hostile nesting costs neither stack nor heap.
-// encoding/json stops at 10000; docker's own files use five levels.
-const maxDepth = 1000
+// maxDepth bounds the nesting, as encoding/json does: what is open is kept in a fixed bitmap, so hostile nesting costs neither stack
+// nor heap.
+const maxDepth = 10_000
 
 // span is a half-open range of a document's bytes.
 type span struct{ from, to int }
@@ -120,9 +120,8 @@ func (s *scanner) key() (lit, bool) {
 // value reads any value without looking into it.
 func (s *scanner) value() bool {
 	s.space()
-	if s.peek() == '"' {
-		_, ok := s.str()
-		return ok
+	if c := s.peek(); c != '{' && c != '[' {
+		return s.scalar(c)
 	}
 	var objects [maxDepth/64 + 1]uint64 // bit n: what is open at depth n is an object, not an array
 	depth := s.depth
@@ -131,7 +130,7 @@ func (s *scanner) value() bool {
 		switch c := s.peek(); c {
 		case '{', '[':
 			if depth == maxDepth {
-				return s.fail("at most 1000 levels of nesting")
+				return s.fail("at most 10000 levels of nesting")
 			}
 			s.i++
 			s.space()

@@ -187,7 +187,7 @@ func TestSyntaxError(t *testing.T) {
 		{`{"auths": {}, "AUTHS": 1}`, "1:24: expected an object or null as auths"},
 		{`{"auths": {"h": {"auth": tru}}}`, "1:26: expected true"},
 		{`{"auths": {"h": {"auth": "x"} "i": 1}}`, "1:31: expected a comma or }"},
-		{`{"a":` + strings.Repeat("[", maxDepth), fmt.Sprintf("1:%d: expected at most 1000 levels of nesting", 5+maxDepth)},
+		{`{"a":` + strings.Repeat("[", maxDepth), fmt.Sprintf("1:%d: expected at most 10000 levels of nesting", 5+maxDepth)},
 	} {
 		_, err := Parse([]byte(c.in))
 		if _, ok := err.(*SyntaxError); !ok || err.Error() != c.want {

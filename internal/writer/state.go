@@ -37,6 +37,12 @@ func (t tokenState) compare(u tokenState) int {
 
 const stateVersion = 2
 
+// A state file above this size is not read: it has some 200 bytes for each token.
+const (
+	stateMost = 64 << 10
+	stateEach = 1 << 10 // for each host
+)
+
 func stateName(name string) string { return "." + name + ".state" }
 
 // tokensOf is what is remembered of the tokens wanted, each once.

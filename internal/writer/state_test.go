@@ -86,7 +86,7 @@ func TestRecallDoubts(t *testing.T) {
 		"state empty":     {func(_, state string) error { return os.Truncate(state, 0) }, nil},
 		"state cut":       {func(_, state string) error { return os.Truncate(state, 100) }, nil},
 		"state null":      {func(_, state string) error { return os.WriteFile(state, []byte("null"), 0o600) }, nil},
-		"state huge":      {func(_, state string) error { return os.Truncate(state, maxSize+1) }, nil},
+		"state huge":      {func(_, state string) error { return os.Truncate(state, stateMost+2*stateEach+1) }, nil},
 		"state directory": {func(_, state string) error { return errors.Join(os.Remove(state), os.Mkdir(state, 0o700)) }, nil},
 		"state pipe":      {func(_, state string) error { return errors.Join(os.Remove(state), syscall.Mkfifo(state, 0o600)) }, nil},
 		"not sealed":      {func(_, state string) error { return replace(state, "2026-07-02T00", "2099-07-02T00") }, nil},
