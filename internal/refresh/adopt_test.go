@@ -17,6 +17,12 @@ func (r *rig) left(reg int, issued, life time.Duration) writer.Grant {
 	return writer.Grant{Auth: secret.New("left"), Scope: token.ScopeOf(r.cfg.Registries[reg]).String(), Issued: at, Expires: at.Add(life)}
 }
 
+// drawHalf has every draw come out in the middle: an adopted token is renewed after half an hour.
+func (r *rig) drawHalf() {
+	r.cfg.Rand = func() float64 { return 0.5 }
+	r.cfg.Policy = Policy{RenewAt: 0.5, MaxAge: fullLife}
+}
+
 func TestAdopt(t *testing.T) {
 	const h, m = time.Hour, time.Minute
 	for _, c := range []struct {
@@ -26,8 +32,11 @@ func TestAdopt(t *testing.T) {
 		due          time.Duration // of the first call
 		adopted      bool
 	}{
-		{"fresh", -h, 12 * h, "", 5 * h, true},
-		{"just issued", 0, 12 * h, "", 6 * h, true},
+		{"fresh", -h, 12 * h, "", 30 * m, true},
+		{"just issued", 0, 12 * h, "", 30 * m, true},
+		{"due before the draw", -5*h - 40*m, 12 * h, "", 20 * m, true},
+		{"due with the draw", -5*h - 30*m, 12 * h, "", 30 * m, true},
+		{"of a short life", 0, 20 * m, "", 10 * m, true},
 		{"just before half of its life", -6*h + 1, 12 * h, "", 1, true},
 		{"half of its life", -6 * h, 12 * h, "", 0, true},
 		{"old", -11 * h, 12 * h, "", 0, true},
@@ -37,10 +46,10 @@ func TestAdopt(t *testing.T) {
 		{"long expired", -100 * h, 12 * h, "", 0, false},
 		{"of another scope", -h, 12 * h, "ecr us-east-1", 0, false},
 		{"of another identity", -h, 12 * h, "ecr us-west-2 as arn:aws:iam::111111111111:role/x", 0, false},
-		{"the greatest expiry", 0, adoptLife, "", 6*h + m/2, true},
+		{"the greatest expiry", 0, adoptLife, "", 30 * m, true},
 		{"expires too late", 0, adoptLife + 1, "", 0, false},
 		{"forged to last", -h, 1000 * h, "", 0, false},
-		{"issued by a clock that is a little ahead", m, 12*h - m, "", m + (12*h-m)/2, true},
+		{"issued by a clock that is a little ahead", m, 12*h - m, "", 30 * m, true},
 		{"issued in the future", m + 1, 12*h - m - 1, "", 0, false},
 		{"expires before it was issued", 30 * time.Second, -20 * time.Second, "", 0, false},
 		{"no life", 0, 0, "", 0, false},
@@ -50,6 +59,7 @@ func TestAdopt(t *testing.T) {
 			if c.scope != "" {
 				g.Scope = c.scope
 			}
+			r.drawHalf()
 			r.files[0].remember(hostA, g)
 			r.source.fail(fault.Network) // so that what is seen is what was adopted
 		}, func(r *rig) {
@@ -80,7 +90,7 @@ func TestAdopt(t *testing.T) {
 // An adopted token keeps the task healthy for the whole of its life while AWS cannot be reached, and is then replaced.
 func TestAdoptWithoutAWS(t *testing.T) {
 	bubble(t, []string{hostA, hostB, hostC}, func(r *rig) {
-		r.retrySlowly()
+		r.retrySlowly() // and late: the adopted token of hostC is due after nearly an hour
 		r.files[0].remember(hostA, r.left(0, -8*time.Hour, fullLife))
 		r.files[0].remember(hostB, r.left(1, -8*time.Hour, fullLife))
 		r.files[0].remember(hostC, r.left(2, -time.Hour, fullLife))
@@ -90,8 +100,11 @@ func TestAdoptWithoutAWS(t *testing.T) {
 		for i := range 3 {
 			r.wantEntry(0, i, true)
 		}
-		if n := len(r.source.times("eu-west-1")); n != 0 {
-			t.Errorf("a token of an hour was renewed %d times", n)
+		if s := r.loop.View().Scopes; !s[0].Adopted || !s[1].Adopted {
+			t.Errorf("%+v", s)
+		}
+		if at := r.source.times("eu-west-1"); at[0] < AdoptedWithin*99/100 || at[0] > AdoptedWithin {
+			t.Errorf("a token of an hour was renewed at %v", at)
 		}
 		r.pass(1)
 		r.wantEntry(0, 0, false)
@@ -112,6 +125,7 @@ func TestAdoptFromTwoFiles(t *testing.T) {
 	for longer := range 2 {
 		bubble(t, nil, func(r *rig) {
 			r.addOutput()
+			r.drawHalf()
 			for i, f := range r.files {
 				g := r.left(0, -2*time.Hour, fullLife)
 				if i == longer {
@@ -130,7 +144,7 @@ func TestAdoptFromTwoFiles(t *testing.T) {
 			if n := len(r.files[longer].writes()); n != 0 {
 				t.Errorf("the file with the longer life was written %d times", n)
 			}
-			r.pass(5*time.Hour - time.Second)
+			r.pass(30*time.Minute - time.Second)
 			r.wantCalls(0)
 			r.pass(time.Second)
 			r.wantCalls(1)
@@ -141,21 +155,23 @@ func TestAdoptFromTwoFiles(t *testing.T) {
 func TestAdoptIsToldOnce(t *testing.T) {
 	bubble(t, nil, func(r *rig) {
 		r.addOutput()
+		r.drawHalf()
 		for _, f := range r.files {
 			f.remember(hostA, r.left(0, -time.Hour, fullLife))
 		}
 	}, func(r *rig) {
 		line := r.wantLines("token adopted from the file", 1)[0]
-		if line["renew_in"] != 5*time.Hour {
+		if line["renew_in"] != 30*time.Minute {
 			t.Errorf("logged %v", line)
 		}
 		r.wantLines("token written", 0)
 	})
 }
 
-// An adopted token is offered to its registry like any other: nobody else would until its renewal, hours later.
+// An adopted token is offered to its registry like any other.
 func TestAdoptedTokenIsVerified(t *testing.T) {
 	bubble(t, nil, func(r *rig) {
+		r.drawHalf()
 		r.cfg.Verifier = r.verifier
 		r.files[0].remember(hostA, r.left(0, -time.Hour, 12*time.Hour))
 	}, func(r *rig) {
@@ -185,10 +201,11 @@ func TestAdoptUnderAWrongClock(t *testing.T) {
 		r.wantEntry(0, 1, true)
 	})
 	bubble(t, []string{hostA, hostC}, func(r *rig) {
-		r.files[0].remember(hostA, r.left(0, -5*time.Hour, fullLife))
+		r.drawHalf()
+		r.files[0].remember(hostA, r.left(0, -5*time.Hour-40*time.Minute, fullLife)) // half of its life is over in 20 minutes
 		r.clock.step(-5 * time.Hour)
 	}, func(r *rig) {
-		r.pass(time.Hour - time.Second)
+		r.pass(20*time.Minute - time.Second)
 		if n := len(r.source.times("us-west-2")); n != 0 {
 			t.Errorf("renewed %d times too early", n)
 		}

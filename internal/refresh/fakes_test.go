@@ -219,11 +219,12 @@ type fakeFile struct {
 	badMode  bool
 	sums     map[string]writer.Sum
 	recalled map[string]writer.Grant
-	err      error         // of Sync and Look
-	readable bool          // err is of Sync alone
-	block    chan struct{} // Sync, Look and Recall hang until it is closed
-	takes    time.Duration // a Sync
-	seeing   time.Duration // how long a Look takes
+	peers    map[string]writer.Grant // what the next Sync finds of another process
+	err      error                   // of Sync and Look
+	readable bool                    // err is of Sync alone
+	block    chan struct{}           // Sync, Look and Recall hang until it is closed
+	takes    time.Duration           // a Sync
+	seeing   time.Duration           // how long a Look takes
 	syncs    int
 	wrote    []time.Duration
 	after    func() // after each write
@@ -255,6 +256,13 @@ func (f *fakeFile) Sync(want []writer.Want) (writer.Result, error) {
 	f.syncs++
 	if f.err != nil {
 		return writer.Result{}, f.err
+	}
+	if peers := f.peers; peers != nil {
+		f.peers = nil
+		return writer.Result{Peers: peers}, nil
+	}
+	if len(want) == 0 {
+		return writer.Result{}, nil
 	}
 	found := ""
 	switch {
@@ -332,6 +340,13 @@ func (f *fakeFile) edit(change func(f *fakeFile)) {
 	defer f.mu.Unlock()
 	change(f)
 	f.poke()
+}
+
+// blindly changes the file, and no event comes.
+func (f *fakeFile) blindly(change func(f *fakeFile)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change(f)
 }
 
 // mend makes the file writable again, of which no event tells.

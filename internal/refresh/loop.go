@@ -88,11 +88,11 @@ type Loop struct {
 
 	snapshot atomic.Pointer[Snapshot]
 	born     time.Time
-	turned   atomic.Int64 // when the last turn ended, since born
 	promised atomic.Int64 // when the next one is due, since born: see promise
 	events   chan func()  // what flights hand back
 	renew    chan struct{}
-	nudge    chan struct{}   // somebody is awake anyway
+	doubt    chan struct{}   // a view has found a file to be different
+	doubts   []atomic.Bool   // by output: which
 	looking  []chan struct{} // by output, one place each: who looks at the file for a view
 
 	// What follows belongs to the loop's goroutine.
@@ -141,7 +141,8 @@ func New(cfg Config) *Loop {
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Float64
 	}
-	l := &Loop{cfg: cfg, log: cfg.Log, clock: cfg.Clock.orDefault(), events: make(chan func()), renew: make(chan struct{}, 1), nudge: make(chan struct{}, 1)}
+	l := &Loop{cfg: cfg, log: cfg.Log, clock: cfg.Clock.orDefault(), events: make(chan func()), renew: make(chan struct{}, 1), doubt: make(chan struct{}, 1),
+		doubts: make([]atomic.Bool, len(cfg.Outputs))}
 	l.anchor = anchor{clock: l.clock}
 	l.born, l.begun, l.started = time.Now(), l.clock.Wall(), l.clock.Elapsed()
 	l.verifiedAt = l.started
@@ -192,7 +193,8 @@ func (l *Loop) Run(ctx context.Context) error {
 		case heard = <-l.events:
 		case <-l.renew:
 			heard = l.renewAsked
-		case <-l.nudge:
+		case <-l.doubt:
+			heard = l.takeDoubts
 		case <-timer.C:
 		}
 		l.promise(alarm, 0)
@@ -228,11 +230,10 @@ func (l *Loop) turn(ctx context.Context) time.Duration {
 	l.startSyncs(ctx)
 	l.verifyHourly(ctx)
 	l.quieten()
-	l.turned.Store(int64(time.Since(l.born)))
 	return l.untilNext()
 }
 
-// lookAtAll marks every file as perhaps changed: the slow look, where no event comes.
+// lookAtAll marks every file as perhaps changed, for the changes of which no event comes.
 func (l *Loop) lookAtAll() {
 	l.looked = l.clock.Elapsed()
 	for _, o := range l.outputs {
@@ -252,25 +253,10 @@ func (l *Loop) quieten() {
 	}
 }
 
-// idle is how long to sleep when nothing is due.
-func (l *Loop) idle() time.Duration {
-	if slices.ContainsFunc(l.outputs, func(o *output) bool { return o.cfg.Watch == nil }) {
-		return Tick
-	}
-	left, now := MostTick*40, l.now()
-	for _, s := range l.scopes {
-		if s.grant == nil {
-			return Tick
-		}
-		left = min(left, s.grant.Expires.Sub(now))
-	}
-	return Idle(left)
-}
-
-// untilNext is how long to sleep: never longer than idle.
+// untilNext is how long to sleep: never longer than a Tick.
 func (l *Loop) untilNext() time.Duration {
 	now := l.clock.Elapsed()
-	next := l.looked + l.idle() - now
+	next := l.looked + Tick - now
 	for _, s := range l.scopes {
 		if !s.inFlight && (l.fetching < l.cfg.Parallel || s.due > now) {
 			next = min(next, s.due-now)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"ecr-refresher/internal/fault"
 	"ecr-refresher/internal/writer"
@@ -22,8 +23,9 @@ type output struct {
 	failed   time.Duration // when the last write did
 	notYet   time.Duration // not before this, on the elapsed clock: back-off of a failure or of a contested file
 
-	repairs []time.Duration // the last ones, on the elapsed clock
-	fought  int             // repairs in a row while contested
+	damages []time.Duration // when somebody else had damaged the file, on the elapsed clock: the last ones
+	fought  int             // how often while contested
+	lines   lines
 }
 
 const (
@@ -84,24 +86,30 @@ func (l *Loop) startSyncs(ctx context.Context) {
 			continue
 		}
 		if want == nil {
-			if want = l.wants(); len(want) == 0 {
+			want = l.wants()
+			if len(want) == 0 && l.fetching > 0 { // the first token is on its way
 				o.changed = false
-				return
+				continue
 			}
 		}
 		o.inFlight, o.changed = true, false
 		publication := l.published // of an open batch too: what was put there is no repair later
 		l.flights.Go(func() {
 			r, err := o.cfg.File.Sync(want)
-			l.send(ctx, func() { l.synced(ctx, i, publication, r, err) })
+			l.send(ctx, func() { l.synced(ctx, i, publication, want, r, err) })
 		})
 	}
 }
 
 // synced takes in the end of a write.
-func (l *Loop) synced(ctx context.Context, i, publication int, r writer.Result, err error) {
+func (l *Loop) synced(ctx context.Context, i, publication int, want []writer.Want, r writer.Result, err error) {
 	o := l.outputs[i]
 	o.inFlight = false
+	if len(r.Peers) > 0 {
+		l.adopt(r.Peers)
+		o.changed = true // then it is as wanted, or is repaired
+		return
+	}
 	before := o.written
 	fresh := before < publication
 	if err == nil || r.Wrote { // a failure too may have put it there
@@ -111,11 +119,18 @@ func (l *Loop) synced(ctx context.Context, i, publication int, r writer.Result, 
 		l.writeFailed(o, asFault(err, fault.OutputOther, "write "+o.state.Name))
 		return
 	}
-	if o.state.Err != nil {
-		l.log.Info("output works again", zap.String("output", o.state.Name), zap.Int("failures", o.state.Failures))
+	if o.state.Err != nil && !o.state.Contested {
+		l.say(o, zap.InfoLevel, "output works again", zap.Int("failures", o.state.Failures))
 	}
 	l.dirty = l.dirty || fresh || r.Wrote || o.state.Err != nil
 	o.state.Err, o.state.Failures = nil, 0
+	if fresh || r.Wrote || o.state.holds == nil {
+		o.state.holds = make(map[string]writer.Sum, len(want))
+		for _, w := range want {
+			o.state.holds[w.Host] = w.Grant.Sum
+		}
+		l.dirty = true
+	}
 	o.written = max(o.written, publication)
 	switch {
 	case fresh && r.Wrote:
@@ -125,7 +140,11 @@ func (l *Loop) synced(ctx context.Context, i, publication int, r writer.Result, 
 		}
 	case r.Wrote:
 		l.cfg.Observer.Written(o.state.Name, true, nil)
-		l.repaired(o, r)
+		o.state.Repairs++
+		o.state.Found = r.Found
+		if !l.damaged(o, r.Found) {
+			l.say(o, zap.WarnLevel, "output repaired", zap.String("found", r.Found))
+		}
 	}
 	if i == 0 {
 		l.startVerify(ctx)
@@ -142,54 +161,87 @@ func (l *Loop) writeFailed(o *output, err error) {
 	o.failed = l.clock.Elapsed()
 	o.notYet = o.failed + retry
 	l.cfg.Observer.Written(o.state.Name, false, err)
-	if class := Class(err); class != before || PowerOfTen(o.state.Failures) {
-		l.log.Error("output not written", zap.String("output", o.state.Name), zap.String("class", string(class)), zap.Error(err),
+	class := Class(err)
+	if class == fault.OutputInvalid && before == "" && l.damaged(o, "the file could not be read") {
+		return
+	}
+	if class != before || PowerOfTen(o.state.Failures) {
+		l.say(o, zap.ErrorLevel, "output not written", zap.String("class", string(class)), zap.Error(err),
 			zap.String("cure", fault.CureOf(err)), zap.Int("failures", o.state.Failures), zap.Duration("retry_in", retry))
 	}
 }
 
-// noticed hears that a file has changed. One that could not be read may have been mended, or deleted as its cure says: that is
-// looked at soon. Other failures wait as long as they would have, for a write that fails changes the directory itself.
+// noticed hears that a file has changed. One that could not be read may have been corrected, or deleted as its fix says: that is
+// looked at soon, where nobody fights. Other failures wait as long as they would have, for a write that fails changes the directory
+// itself.
 func (l *Loop) noticed(o *output) {
 	o.changed = true
-	if Class(o.state.Err) == fault.OutputInvalid {
+	if Class(o.state.Err) == fault.OutputInvalid && !o.state.Contested {
 		o.notYet = min(o.notYet, max(l.clock.Elapsed(), o.failed+MinInterval))
 	}
 }
 
-// repaired counts a repair, and notices when it has become a fight.
-func (l *Loop) repaired(o *output, r writer.Result) {
+// damaged counts that somebody else had changed or removed our entries, or put something there that cannot be read. It notices when
+// that has become a fight, and reports whether it is one: then the log has one line for all of it.
+func (l *Loop) damaged(o *output, found string) (contested bool) {
 	now := l.clock.Elapsed()
-	o.state.Repairs++
-	o.state.Found = r.Found
-	o.repairs = append(o.repairs, now)
-	for len(o.repairs) > 0 && o.repairs[0] < now-contestedWithin {
-		o.repairs = o.repairs[1:]
+	o.damages = append(o.damages, now)
+	for o.damages[0] < now-contestedWithin {
+		o.damages = o.damages[1:]
 	}
 	was := o.state.Contested
-	if o.state.Contested = was || len(o.repairs) >= contestedRepairs; !o.state.Contested {
-		l.log.Warn("output repaired", zap.String("output", o.state.Name), zap.String("found", r.Found))
-		return
+	if o.state.Contested = was || len(o.damages) >= contestedDamages; !o.state.Contested {
+		return false
 	}
 	o.fought++
 	wait := contestedBackoff(o.fought)
 	o.notYet = now + wait
 	if !was {
-		l.log.Warn("output contested: another program changes our entries again and again", zap.String("output", o.state.Name),
-			zap.String("found", r.Found), zap.Int("repairs", len(o.repairs)), zap.Duration("next_repair_in", wait),
+		l.say(o, zap.WarnLevel, "output contested: another program changes our entries again and again",
+			zap.String("found", found), zap.Int("times", len(o.damages)), zap.Duration("next_repair_in", wait),
 			zap.String("cure", "let the other program use a DOCKER_CONFIG of its own, or mount the volume read-only there"))
+	}
+	return true
+}
+
+// settle ends a contest when nothing has been damaged for as long as it takes to call one.
+func (l *Loop) settle() {
+	for _, o := range l.outputs {
+		if o.state.Contested && len(o.damages) > 0 && l.clock.Elapsed()-o.damages[len(o.damages)-1] > contestedWithin {
+			o.state.Contested, o.fought, o.damages = false, 0, nil
+			l.dirty = true
+			l.say(o, zap.InfoLevel, "output no longer contested")
+		}
 	}
 }
 
-// settle ends a contest when nothing has been repaired for as long as it takes to call one.
-func (l *Loop) settle() {
-	for _, o := range l.outputs {
-		if o.state.Contested && len(o.repairs) > 0 && l.clock.Elapsed()-o.repairs[len(o.repairs)-1] > contestedWithin {
-			o.state.Contested, o.fought, o.repairs = false, 0, nil
-			l.dirty = true
-			l.log.Info("output no longer contested", zap.String("output", o.state.Name))
-		}
+// say logs a line about an output, where its lines are not too many.
+func (l *Loop) say(o *output, level zapcore.Level, message string, fields ...zap.Field) {
+	l.within(&o.lines, level, message, append([]zap.Field{zap.String("output", o.state.Name)}, fields...)...)
+}
+
+// lines are the log lines that others can cause by what they do to a file.
+type lines struct {
+	at      []time.Duration // when, on the elapsed clock: those of the last hour
+	dropped int             // since the last one
+}
+
+// within logs a line where there were less than linesPerHour of them within the hour. The next line says how many are missing.
+func (l *Loop) within(n *lines, level zapcore.Level, message string, fields ...zap.Field) {
+	now := l.clock.Elapsed()
+	for len(n.at) > 0 && n.at[0] <= now-time.Hour {
+		n.at = n.at[1:]
 	}
+	if len(n.at) >= linesPerHour {
+		n.dropped++
+		return
+	}
+	n.at = append(n.at, now)
+	if n.dropped > 0 {
+		fields = append(fields, zap.Int("lines_dropped", n.dropped))
+		n.dropped = 0
+	}
+	l.log.Log(level, message, fields...)
 }
 
 // logWritten tells of the tokens in the primary output that came after a publication: the one line of a renewal. Where many

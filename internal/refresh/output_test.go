@@ -83,7 +83,7 @@ func TestContestedOutput(t *testing.T) {
 			t.Errorf("not contested: %+v", o)
 		}
 		line := r.wantLines("output contested: another program changes our entries again and again", 1)[0]
-		if line["found"] != "another entry for "+hostA || line["cure"] == "" || line["next_repair_in"] != 10*time.Second || line["repairs"] != int64(5) {
+		if line["found"] != "another entry for "+hostA || line["cure"] == "" || line["next_repair_in"] != 10*time.Second || line["times"] != int64(5) {
 			t.Errorf("logged %v", line)
 		}
 		r.pass(time.Hour)
@@ -117,7 +117,7 @@ func TestContestedOutput(t *testing.T) {
 		r.pass(5 * time.Minute)
 		r.wantEntry(0, 0, true)
 		r.wantLines("output no longer contested", 0)
-		r.pass(10*time.Minute + MostTick)
+		r.pass(10*time.Minute + Tick)
 		r.wantLines("output no longer contested", 1)
 		if o := r.loop.View().Outputs[0]; o.Contested {
 			t.Errorf("still contested: %+v", o)
@@ -156,7 +156,7 @@ func TestRepairThatFails(t *testing.T) {
 func TestRareRepairsAreNoContest(t *testing.T) {
 	bubble(t, nil, nil, func(r *rig) {
 		for range 20 {
-			r.pass(contestedWithin/(contestedRepairs-1) + time.Second)
+			r.pass(contestedWithin/(contestedDamages-1) + time.Second)
 			r.files[0].edit(deleted)
 			r.pass(0)
 			r.wantEntry(0, 0, true)

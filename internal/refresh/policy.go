@@ -10,12 +10,13 @@ const (
 	// MinInterval is the least time between two calls of one scope, whatever expiresAt says.
 	MinInterval = time.Second
 
-	// Tick is how often the loop turns when nothing happens, to compare the clocks and to look at the files once more than their
-	// watches do, while anybody asks for its health.
+	// Tick is how often the loop runs when nothing happens, to compare the clocks and the content of the files: some changes are
+	// reported by no file system.
 	Tick = time.Minute
 
-	// MostTick is how seldom it does while nobody asks: see Idle.
-	MostTick = 10 * time.Minute
+	// AdoptedWithin is how soon a token that was found in a file is renewed at the latest. The file and the state file beside it can
+	// be written by every program that shares the volume: only AWS can say that a token is ours.
+	AdoptedWithin = time.Hour
 )
 
 // Policy says when a token is renewed. All of it is pure: the same arguments give the same answer.
@@ -33,6 +34,16 @@ func (p Policy) Due(issued, expires time.Time, u float64) time.Time {
 	age := time.Duration(p.RenewAt * float64(expires.Sub(issued)))
 	age = max(min(age, p.MaxAge), 0)
 	return issued.Add(age - time.Duration(p.Jitter*u*float64(age)))
+}
+
+// DueAdopted is when a token that was found in a file at now is to be renewed, for u uniform in [0, 1): at a random moment within
+// AdoptedWithin, so that a fleet that restarts does not call at once, and not later than Due.
+func (p Policy) DueAdopted(now, issued, expires time.Time, u float64) time.Time {
+	adopted := now.Add(time.Duration(u * float64(AdoptedWithin)))
+	if due := p.Due(issued, expires, u); due.Before(adopted) {
+		return due
+	}
+	return adopted
 }
 
 // Valid reports whether a consumer that reads a token now can use it: it lives for another minute, or for another tenth of
@@ -103,12 +114,6 @@ func crowded(failures int, u float64) time.Duration {
 	return floor + time.Duration(u*float64(ceiling-floor))
 }
 
-// Idle is how long the loop may sleep when nothing happens, while the token that expires first has some time left: a fortieth of
-// that. A sleep is all that an idle process does, and each one that ends costs some twenty wake-ups in Go's runtime. It is also how
-// late a pause of the machine is noticed where nobody asks for health: after one of many hours, as long as that may the file hold a
-// token that has expired.
-func Idle(left time.Duration) time.Duration { return max(Tick, min(left/40, MostTick)) }
-
 // outputBackoff is how long to wait before a file that could not be written is tried again: soon, as it costs nobody a call.
 func outputBackoff(failures int) time.Duration {
 	d := time.Second
@@ -119,12 +124,16 @@ func outputBackoff(failures int) time.Duration {
 }
 
 const (
-	// An output whose entries somebody else changes more often than this is contested: repairing it at once would be a fight.
-	contestedRepairs = 5
+	// An output that somebody else damages this often within this time is contested: repairing it at once would be a fight.
+	contestedDamages = 5
 	contestedWithin  = 10 * time.Minute
+
+	// linesPerHour is how many log lines one output, or one scope by its tokens in the files, may cause within any hour, whatever
+	// others do.
+	linesPerHour = 30
 )
 
-// contestedBackoff is how long to wait before the nth repair in a row of a contested output.
+// contestedBackoff is how long to wait before a contested output is written again, after it was damaged n times in a row.
 func contestedBackoff(n int) time.Duration {
 	d := 10 * time.Second
 	for range min(n-1, 8) {

@@ -202,14 +202,3 @@ func TestPowerOfTen(t *testing.T) {
 		}
 	}
 }
-
-func TestIdle(t *testing.T) {
-	for left, want := range map[time.Duration]time.Duration{
-		fullLife: MostTick, 7 * time.Hour: MostTick, 400 * time.Minute: MostTick, 6 * time.Hour: 9 * time.Minute, time.Hour: 90 * time.Second,
-		40 * time.Minute: Tick, time.Minute: Tick, 0: Tick, -time.Hour: Tick,
-	} {
-		if got := Idle(left); got != want {
-			t.Errorf("with %s left: %s, want %s", left, got, want)
-		}
-	}
-}

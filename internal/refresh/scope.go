@@ -31,6 +31,7 @@ type scope struct {
 	failing     time.Duration // since when, while state.Failures > 0
 	verifying   int           // registries that have not said yet whether they accept the token in hand
 	rejected    int           // tokens in a row that no registry accepted
+	adoptions   lines
 }
 
 // dateRounding is what a Date header lacks on average: it is cut to whole seconds.
@@ -94,7 +95,8 @@ func (l *Loop) adoptAgain() {
 	l.doubted = nil
 	for _, s := range l.scopes {
 		if s.grant != nil && !s.asked {
-			l.schedule(s, l.cfg.Policy.Due(s.grant.Issued, s.grant.Expires, l.cfg.Rand()).Sub(l.now()))
+			due := l.cfg.Policy.Due(s.grant.Issued, s.grant.Expires, l.cfg.Rand()).Sub(l.now())
+			l.schedule(s, min(due, s.due-l.clock.Elapsed()))
 		}
 	}
 }
@@ -271,8 +273,9 @@ func (l *Loop) recall(ctx context.Context) {
 	}
 }
 
-// adopt takes over tokens that an earlier process of this task left in a file, without a call. What the state file says is a
-// hint: a token of another scope, or one that lives longer than a token can, is not believed.
+// adopt takes over tokens that another process of this task has put into a file, without a call. What the state file says is a hint
+// that anybody with the volume can write: a token of another scope, or one that lives longer than a token can, is not believed, and
+// every other one counts until its recorded date, and is renewed within [AdoptedWithin].
 func (l *Loop) adopt(recalled map[string]writer.Grant) {
 	now := l.now()
 	for _, s := range l.scopes {
@@ -287,17 +290,22 @@ func (l *Loop) adopt(recalled map[string]writer.Grant) {
 				l.know(s, &g, 0) // in another file, which may stay as it is
 				continue
 			}
+			due := l.cfg.Policy.DueAdopted(now, g.Issued, g.Expires, l.cfg.Rand()).Sub(now)
+			switch next := s.due - l.clock.Elapsed(); {
+			case s.state.Failures > 0:
+				due = next // the back-off's choice
+			case s.grant != nil || s.asked:
+				due = min(due, next)
+			}
 			l.hold(s, &g)
 			l.know(s, &g, 0)
 			s.state.Adopted = true
-			if !s.asked {
-				l.schedule(s, l.cfg.Policy.Due(g.Issued, g.Expires, l.cfg.Rand()).Sub(now))
-			}
+			l.schedule(s, due)
 			news = true
 		}
 		if news {
 			l.unverified = append(l.unverified, s.registries...)
-			l.log.Info("token adopted from the file", l.namesField(s), zap.Time("expires", s.grant.Expires.UTC()),
+			l.within(&s.adoptions, zap.InfoLevel, "token adopted from the file", l.namesField(s), zap.Time("expires", s.grant.Expires.UTC()),
 				zap.Duration("renew_in", (s.due-l.clock.Elapsed()).Round(time.Second)))
 		}
 	}

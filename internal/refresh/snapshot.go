@@ -29,7 +29,7 @@ type ScopeState struct {
 	LastSuccess       time.Time // zero for an adopted token
 	Failures          int       // in a row
 	Err               error     // of the last attempt; a fault.Error, nil after a success
-	Adopted           bool      // the token in hand was found in the file
+	Adopted           bool      // the current token was found in the file, and AWS has not issued another one since
 	CredentialsExpire time.Time
 	Known             []Known // tokens that may be in a file: the one in hand and earlier ones that have not expired
 }
@@ -65,9 +65,11 @@ type OutputState struct {
 	Name      string
 	Err       error // of the last write; a fault.Error, nil after a success
 	Failures  int
-	Contested bool
+	Contested bool   // another program damages the file again and again
 	Repairs   int    // since the start
 	Found     string // what the last repair found, in words
+
+	holds map[string]writer.Sum // what the last write left in the file, by host; never changed
 }
 
 // View is a snapshot together with what stands in the files at this moment.

@@ -7,21 +7,51 @@ import (
 	"ecr-refresher/internal/fault"
 )
 
-// View is the last snapshot with the files as they are now. A file that cannot be read within lookMost counts as unreadable. It
-// lets the loop turn if that has slept for a while: the process is awake now, so it costs little.
+// View is the last snapshot with the files as they are now. A file that cannot be read within lookMost counts as unreadable. One that
+// is not as the loop left it wakes the loop, which repairs it: no event may have come.
 func (l *Loop) View() View {
-	if time.Since(l.born)-time.Duration(l.turned.Load()) > Tick {
-		select {
-		case l.nudge <- struct{}{}:
-		default:
-		}
-	}
 	disk := l.look() // first: whatever token is found, the snapshot then knows
 	s := l.snapshot.Load()
+	for i, o := range s.Outputs {
+		if o.differs(disk[i]) {
+			l.doubts[i].Store(true)
+			select {
+			case l.doubt <- struct{}{}:
+			default: // it is awake already
+			}
+		}
+	}
 	v := View{Snapshot: s, OnDisk: disk}
 	v.Now, v.Skew = s.anchor.now(), s.anchor.skew()
 	v.Late = l.Late()
 	return v
+}
+
+// differs reports whether a file is not as the loop last found or left it.
+func (o OutputState) differs(disk OnDisk) bool {
+	switch {
+	case o.Err != nil:
+		return Class(o.Err) == fault.OutputInvalid && disk.Err == nil
+	case o.holds == nil:
+		return false // nothing was written yet
+	case disk.Err != nil:
+		return true
+	}
+	for host, sum := range o.holds {
+		if disk.Sums[host] != sum {
+			return true
+		}
+	}
+	return false
+}
+
+// takeDoubts marks the files that a view has found to be different.
+func (l *Loop) takeDoubts() {
+	for i := range l.doubts {
+		if l.doubts[i].Swap(false) {
+			l.noticed(l.outputs[i])
+		}
+	}
 }
 
 // look reads every file for a view: all at once, so that one which hangs hides none of the others.

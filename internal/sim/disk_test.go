@@ -401,7 +401,7 @@ func (h *handle) Readlink(name string) (string, error) {
 	return "", &fs.PathError{Op: "readlink", Path: name, Err: syscall.EINVAL}
 }
 
-func (h *handle) Read(name string) ([]byte, fs.FileInfo, error) {
+func (h *handle) Read(name string, _ int64) ([]byte, fs.FileInfo, error) {
 	if err := h.step(false, "read"); err != nil {
 		return nil, nil, err
 	}
@@ -530,13 +530,16 @@ func (h *handle) Remove(name string) error {
 	return nil
 }
 
-func (h *handle) Names(string) ([]string, error) {
+func (h *handle) Names(_ string, each func(string)) error {
 	if err := h.step(false, "names"); err != nil {
-		return nil, err
+		return err
 	}
 	h.v.w.mu.Lock()
 	defer h.v.w.mu.Unlock()
-	return slices.Sorted(maps.Keys(h.v.names)), nil
+	for _, name := range slices.Sorted(maps.Keys(h.v.names)) {
+		each(name)
+	}
+	return nil
 }
 
 func (h *handle) Sync(string) error {

@@ -112,8 +112,8 @@ type twistedDir struct {
 	gone bool
 }
 
-func (d *twistedDir) Read(name string) ([]byte, fs.FileInfo, error) {
-	b, info, err := d.LayerDir.Read(name)
+func (d *twistedDir) Read(name string, most int64) ([]byte, fs.FileInfo, error) {
+	b, info, err := d.LayerDir.Read(name, most)
 	if name == config {
 		d.seen, d.gone = info, err != nil
 	}

@@ -277,14 +277,19 @@ func (p *process) Written(output string, repair bool, err error) {
 		return
 	}
 	p.toldW[class]++
+	if class == fault.OutputInvalid && p.streakW[i] == "" {
+		p.repairs[i] = append(p.repairs[i], w.elapsed()) // not a repair, but a damage that counts as one
+	}
 	if p.unsaidW[i] != "" {
 		w.breach("output %d failed with %q, and no line of the log told so", i, p.unsaidW[i])
 	}
-	if class != p.streakW[i] {
+	if class != p.streakW[i] && !p.contested(i) { // of a fight the log has one line
 		p.unsaidW[i] = class
 	}
 	p.streakW[i] = class
 }
+
+func (p *process) contested(output int) bool { return p.last != nil && p.last.Outputs[output].Contested }
 
 // snapshot sees every state that the loop publishes.
 func (p *process) snapshot(s *refresh.Snapshot) {
@@ -348,7 +353,7 @@ func (g *guarded) Sync(want []writer.Want) (writer.Result, error) {
 			w.breach("output %d: said to be written, and the directory is not synced: a power cut could undo it", g.n)
 		}
 		if p.streakW[g.n] != "" {
-			p.unrecW[g.n], p.streakW[g.n] = true, ""
+			p.unrecW[g.n], p.streakW[g.n] = !p.contested(g.n), ""
 		}
 		return r, nil
 	}
@@ -433,7 +438,8 @@ func (t tongue) Write(e zapcore.Entry, fields []zapcore.Field) error {
 		w.trace("log: %s %v", e.Message, m.Fields)
 	}
 	switch e.Message {
-	case "renewal failed", "renewal works again", "output not written", "output works again":
+	case "renewal failed", "renewal works again", "output not written", "output works again",
+		"output contested: another program changes our entries again and again":
 	default:
 		return nil
 	}
@@ -469,12 +475,14 @@ func (t tongue) Write(e zapcore.Entry, fields []zapcore.Field) error {
 		}
 		p.recovered[site] = false
 	case "output not written":
-		if p.unsaidW[out] == "" && !refresh.PowerOfTen(int(failures)) || class != string(p.streakW[out]) {
+		if p.unsaidW[out] == "" && !refresh.PowerOfTen(int(failures)) && !p.contested(out) || class != string(p.streakW[out]) {
 			w.breach("output %d: failure %d of class %q is told again, or is %q", out, failures, class, p.streakW[out])
 		}
 		p.unsaidW[out] = ""
 	case "output works again":
 		p.unrecW[out] = false
+	default:
+		p.unsaidW[out], p.unrecW[out] = "", false
 	}
 	return nil
 }

@@ -1029,7 +1029,7 @@ func (w *world) consume(strict bool) {
 			repair = 63 * time.Second // the tick
 		}
 		writable := p != nil && !p.dead && v.fault.err == nil && !v.fault.hang && mono-v.foreign > repair && mono-p.at > repair && mono-v.spoiled > 33*time.Second && mono-p.outErr[v.n] > 33*time.Second &&
-			p.last != nil && !p.last.Outputs[v.n].Contested && mono-w.pausedAt > refresh.Idle(w.cfg.life)+15*time.Second
+			p.last != nil && !p.last.Outputs[v.n].Contested && mono-w.pausedAt > refresh.Tick+15*time.Second
 		if strict && !writable {
 			w.breach("output %d is not writable in peace: contested %t", v.n, p != nil && p.last != nil && p.last.Outputs[v.n].Contested)
 		}
