@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -136,8 +137,9 @@ func assemble(ctx context.Context, inv invocation, set settings, log *zap.Logger
 	if err := oneFileOnce(set.outputs); err != nil {
 		return assembly{}, err
 	}
+	parsing := new(sync.Mutex) // one document at a time is parsed, of all outputs
 	for _, o := range set.outputs {
-		f := writer.New(writer.Options{Path: o.path, Mode: o.mode, Hosts: hosts, Task: around.task.ARN})
+		f := writer.New(writer.Options{Path: o.path, Mode: o.mode, Hosts: hosts, Task: around.task.ARN, Parsing: parsing})
 		cfg.Outputs = append(cfg.Outputs, refresh.Output{Name: o.path, File: f, Watch: f.Watch})
 		a.paths = append(a.paths, o.path)
 	}
@@ -172,17 +174,39 @@ func warnHidden(inv invocation, log *zap.Logger) {
 	}
 }
 
-// oneFileOnce refuses two paths to one file, such as the same volume mounted twice: the outputs would fight each other.
+// oneFileOnce refuses two paths to one file, such as the same volume mounted twice or a symbolic link: the outputs would fight each
+// other.
 func oneFileOnce(outputs []outputSetting) error {
 	var errs []error
 	for i, a := range outputs {
 		for _, b := range outputs[:i] {
-			dirA, errA := os.Stat(filepath.Dir(a.path))
-			dirB, errB := os.Stat(filepath.Dir(b.path))
-			if errA == nil && errB == nil && os.SameFile(dirA, dirB) && filepath.Base(a.path) == filepath.Base(b.path) {
+			if sameFile(a.path, b.path) {
 				errs = append(errs, fmt.Errorf("--output (REFRESHER_OUTPUTS): %s and %s are one file", b.path, a.path))
 			}
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// sameFile reports whether two paths lead to one name in one directory. The file need not exist.
+func sameFile(a, b string) bool {
+	a, b = followLinks(a), followLinks(b)
+	dirA, errA := os.Stat(filepath.Dir(a))
+	dirB, errB := os.Stat(filepath.Dir(b))
+	return errA == nil && errB == nil && os.SameFile(dirA, dirB) && filepath.Base(a) == filepath.Base(b)
+}
+
+// followLinks is the path that a chain of symbolic links ends at, whether there is anything or not.
+func followLinks(path string) string {
+	for range 40 { // the kernel's own limit
+		to, err := os.Readlink(path)
+		if err != nil {
+			return path
+		}
+		if !filepath.IsAbs(to) {
+			to = filepath.Dir(path) + "/" + to // not cleaned: the directory may be a link itself
+		}
+		path = to
+	}
+	return path
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -42,6 +43,7 @@ type process struct {
 	synced   []time.Time      // by output: when the write under way began, true time; zero where the process could not know it
 	outErr   []time.Duration  // by output: when a write failed last
 	repairs  [][]time.Duration
+	linesW   [][]time.Duration // of the log, by output
 
 	dealt, told       map[fault.Class]int // attempts, by registry
 	failedW, toldW    map[fault.Class]int // writes
@@ -63,7 +65,7 @@ func (w *world) start() {
 	p := &process{
 		w: w, n: w.processes, born: w.elapsed(), at: w.mono(), gone: make(chan struct{}), finished: make(chan error, 1), anchored: -1,
 		answered: make([]answered, len(w.sites)), outErr: make([]time.Duration, len(w.volumes)),
-		met: make([][]error, len(w.volumes)), unread: make([]bool, len(w.volumes)), synced: make([]time.Time, len(w.volumes)), repairs: make([][]time.Duration, len(w.volumes)),
+		met: make([][]error, len(w.volumes)), unread: make([]bool, len(w.volumes)), synced: make([]time.Time, len(w.volumes)), repairs: make([][]time.Duration, len(w.volumes)), linesW: make([][]time.Duration, len(w.volumes)),
 		dealt: map[fault.Class]int{}, told: map[fault.Class]int{}, failedW: map[fault.Class]int{}, toldW: map[fault.Class]int{},
 		unsaid: make([]fault.Class, len(w.sites)), streak: make([]fault.Class, len(w.sites)), asked: make([]bool, len(w.sites)), good: make([]int, len(w.sites)), lapses: make([]int, len(w.sites)),
 		unsaidW: make([]fault.Class, len(w.volumes)), streakW: make([]fault.Class, len(w.volumes)),
@@ -283,13 +285,18 @@ func (p *process) Written(output string, repair bool, err error) {
 	if p.unsaidW[i] != "" {
 		w.breach("output %d failed with %q, and no line of the log told so", i, p.unsaidW[i])
 	}
-	if class != p.streakW[i] && !p.contested(i) { // of a fight the log has one line
+	if class != p.streakW[i] && !p.quiet(i) {
 		p.unsaidW[i] = class
 	}
 	p.streakW[i] = class
 }
 
-func (p *process) contested(output int) bool { return p.last != nil && p.last.Outputs[output].Contested }
+// quiet reports whether the log may leave out a line about an output: of a fight it has one, and of everything thirty an hour.
+func (p *process) quiet(output int) bool {
+	hour := p.w.elapsed() - time.Hour
+	p.linesW[output] = slices.DeleteFunc(p.linesW[output], func(at time.Duration) bool { return at <= hour })
+	return len(p.linesW[output]) >= 29 || p.last != nil && p.last.Outputs[output].Contested
+}
 
 // snapshot sees every state that the loop publishes.
 func (p *process) snapshot(s *refresh.Snapshot) {
@@ -349,11 +356,11 @@ func (g *guarded) Sync(want []writer.Want) (writer.Result, error) {
 	v := w.volumes[g.n]
 	class := refresh.Class(err)
 	if err == nil {
-		if v.lacking != nil && v.lacking == v.names[config] {
+		if len(want) > 0 && len(r.Peers) == 0 && v.lacking != nil && v.lacking == v.names[config] {
 			w.breach("output %d: said to be written, and the directory is not synced: a power cut could undo it", g.n)
 		}
 		if p.streakW[g.n] != "" {
-			p.unrecW[g.n], p.streakW[g.n] = !p.contested(g.n), ""
+			p.unrecW[g.n], p.streakW[g.n] = !p.quiet(g.n), ""
 		}
 		return r, nil
 	}
@@ -438,7 +445,7 @@ func (t tongue) Write(e zapcore.Entry, fields []zapcore.Field) error {
 		w.trace("log: %s %v", e.Message, m.Fields)
 	}
 	switch e.Message {
-	case "renewal failed", "renewal works again", "output not written", "output works again",
+	case "renewal failed", "renewal works again", "output not written", "output works again", "output repaired", "output no longer contested",
 		"output contested: another program changes our entries again and again":
 	default:
 		return nil
@@ -455,6 +462,7 @@ func (t tongue) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	}
 	if name, ok := m.Fields["output"].(string); ok {
 		out = int(name[len(name)-1] - '0')
+		p.linesW[out] = append(p.linesW[out], w.elapsed())
 	}
 	switch e.Message {
 	case "renewal failed":
@@ -475,13 +483,13 @@ func (t tongue) Write(e zapcore.Entry, fields []zapcore.Field) error {
 		}
 		p.recovered[site] = false
 	case "output not written":
-		if p.unsaidW[out] == "" && !refresh.PowerOfTen(int(failures)) && !p.contested(out) || class != string(p.streakW[out]) {
+		if p.unsaidW[out] == "" && !refresh.PowerOfTen(int(failures)) && !p.quiet(out) || class != string(p.streakW[out]) {
 			w.breach("output %d: failure %d of class %q is told again, or is %q", out, failures, class, p.streakW[out])
 		}
 		p.unsaidW[out] = ""
 	case "output works again":
 		p.unrecW[out] = false
-	default:
+	case "output contested: another program changes our entries again and again":
 		p.unsaidW[out], p.unrecW[out] = "", false
 	}
 	return nil
