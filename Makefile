@@ -104,4 +104,4 @@ fuzz: ## Feed every fuzz target for a minute, one after another, FUZZ_TIME=5m fo
 
 .PHONY: mutants
 mutants: ## Break the code in twenty ways, one after another, and see the simulation notice each
-	$(GO) test -count=1 -timeout 60m -v -run TestMutants ./internal/sim -mutants 1m
+	$(GO) test -count=1 -timeout 60m -v -run TestMutants ./internal/sim -mutants 3m
