@@ -76,12 +76,12 @@ func (s *Sandbox) api(x *exchange) {
 		c.fail(err)
 		return
 	}
-	for _, f := range s.faults.take(c.faultTarget(), afterAuth) {
-		if f.Kind == AccessDenied {
+	if faults := s.faults.take(c.faultTarget(), afterAuth); len(faults) > 0 { // never more than one
+		if f := faults[0]; f.Kind == AccessDenied {
 			c.fail(c.denied(f.Reason))
-			return
+		} else {
+			c.fail(s.faultError(c, f.Kind))
 		}
-		c.fail(s.faultError(c, f.Kind))
 		return
 	}
 	var err *apiError

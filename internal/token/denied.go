@@ -44,7 +44,7 @@ func DenialOf(err error) (Denial, bool) {
 const (
 	actionPrivate = "ecr:GetAuthorizationToken"
 	actionPublic  = "ecr-public:GetAuthorizationToken"
-	actionBearer  = "sts:GetServiceBearerToken" // which ECR Public needs, too
+	actionBearer  = "sts:GetServiceBearerToken" //nolint:gosec // G101: the name of an action, which ECR Public needs too
 	actionAssume  = "sts:AssumeRole"
 )
 
