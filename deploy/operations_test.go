@@ -75,12 +75,11 @@ func literals(t *testing.T, dirs []string, chosen func(ast.Node) []ast.Expr) []s
 			ast.Inspect(f, func(n ast.Node) bool {
 				for _, e := range chosen(n) {
 					ast.Inspect(e, func(n ast.Node) bool {
-						if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
-							if s, err := strconv.Unquote(lit.Value); err == nil {
-								texts = append(texts, s)
-							}
+						text, ok := literal(n)
+						if ok {
+							texts = append(texts, text)
 						}
-						return true
+						return !ok // its parts are no texts of their own
 					})
 				}
 				return true
@@ -88,6 +87,20 @@ func literals(t *testing.T, dirs []string, chosen func(ast.Node) []ast.Expr) []s
 		}
 	}
 	return texts
+}
+
+// literal is the text of a string, or of several that are added up because a line has an end.
+func literal(n ast.Node) (text string, ok bool) {
+	switch n := n.(type) {
+	case *ast.BasicLit:
+		text, err := strconv.Unquote(n.Value)
+		return text, err == nil && n.Kind == token.STRING
+	case *ast.BinaryExpr:
+		x, okX := literal(n.X)
+		y, okY := literal(n.Y)
+		return x + y, okX && okY && n.Op == token.ADD
+	}
+	return "", false
 }
 
 // varying is what stands for something else: a verb of fmt in the program, an ellipsis in the runbook.

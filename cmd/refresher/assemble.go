@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,7 +30,7 @@ type surroundings struct {
 // discover asks ECS who this task is and decides the region: flag > AWS_REGION > AWS_DEFAULT_REGION > task ARN. Where a
 // registry has to be derived from the answer it waits for one until ctx ends; else a short silence is accepted.
 func discover(ctx context.Context, inv invocation, set settings, log *zap.Logger) (surroundings, error) {
-	s := surroundings{region: cmp.Or(set.region, inv.getenv("AWS_REGION"), inv.getenv("AWS_DEFAULT_REGION"))}
+	s := surroundings{region: namedRegion(inv, set)}
 	uri := inv.getenv(metadataVariable)
 	needed := needsTask(set.registries)
 	if uri == "" {
@@ -61,6 +63,31 @@ func discover(ctx context.Context, inv invocation, set settings, log *zap.Logger
 
 const metadataVariable = "ECS_CONTAINER_METADATA_URI_V4"
 
+// namedRegion is the region that is set, empty where none is.
+func namedRegion(inv invocation, set settings) string {
+	return cmp.Or(set.region, inv.getenv("AWS_REGION"), inv.getenv("AWS_DEFAULT_REGION"))
+}
+
+// rolePartition is the partition of the task role; empty where there is none, or where something else gives the credentials.
+func rolePartition(inv invocation, s surroundings) string {
+	offered := inv.getenv("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") != "" || inv.getenv("AWS_CONTAINER_CREDENTIALS_FULL_URI") != ""
+	switch {
+	case roleHidden(inv.environ):
+		return ""
+	case s.task.ARN == "" && offered: // the task metadata do not answer; the agent sets the region
+		return registry.PartitionOf(s.region)
+	}
+	return registry.PartitionOfARN(s.task.ARN)
+}
+
+// roleHidden reports whether the SDK prefers what the environment gives to the task role.
+func roleHidden(environ []string) bool {
+	return slices.ContainsFunc(environ, func(kv string) bool {
+		name, value, _ := strings.Cut(kv, "=")
+		return value != "" && slices.Contains(token.HidesTaskRole(), name)
+	})
+}
+
 // needsTask reports whether a registry can only be known from the task metadata.
 func needsTask(specs []registry.Spec) bool {
 	for _, s := range specs {
@@ -71,8 +98,8 @@ func needsTask(specs []registry.Spec) bool {
 	return len(specs) == 0
 }
 
-// resolve completes the registries, in place: none given is the task's own.
-func resolve(set settings, s surroundings) ([]registry.Spec, error) {
+// resolve completes the registries, in place: none given is the task's own. All must be in the partition of the task role.
+func resolve(set settings, s surroundings, partition string) ([]registry.Spec, error) {
 	specs := set.registries
 	if len(specs) == 0 {
 		specs = []registry.Spec{{Name: registry.DefaultName}}
@@ -87,7 +114,8 @@ func resolve(set settings, s surroundings) ([]registry.Spec, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	return specs, registry.CheckSpecs(specs) // "default" may turn out to be a registry that is named too
+	// "default" may turn out to be a registry that is named too.
+	return specs, errors.Join(registry.CheckSpecs(specs), registry.CheckPartition(specs, partition))
 }
 
 // assembly is the loop with everything that it needs.
@@ -106,7 +134,7 @@ func assemble(ctx context.Context, inv invocation, set settings, log *zap.Logger
 	if err != nil {
 		return assembly{}, err
 	}
-	specs, err := resolve(set, around)
+	specs, err := resolve(set, around, rolePartition(inv, around))
 	if err != nil {
 		return assembly{}, err
 	}

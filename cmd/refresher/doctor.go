@@ -71,7 +71,7 @@ func examine(ctx context.Context, inv invocation, cli parsed) int {
 func doctorConfig(inv invocation, cli parsed) doctor.Config {
 	set := cli.settings
 	cfg := doctor.Config{
-		Environ: inv.environ, Problems: cli.doctor.problems, Region: set.region, Registries: set.registries,
+		Environ: inv.environ, Problems: cli.doctor.problems, Region: set.region, Registries: set.registries, Wrong: set.registriesWrong,
 		AllowInstanceRole: set.allowInstanceRole, ConsumerUID: cli.doctor.consumerUID,
 		Client: func(ctx context.Context, region, taskID string) (*token.Client, error) {
 			return newClient(ctx, set, region, taskID)

@@ -61,6 +61,10 @@ func TestDoctor(t *testing.T) {
 	}{
 		{name: "nothing", id: "accepted", status: "ok", seen: "accepts"},
 		{name: "unknown variable", env: []string{"REFRESHER_REGISTRIS=x"}, id: "settings", status: "fail", seen: "REFRESHER_REGISTRIS", cure: "did you mean REFRESHER_REGISTRIES"},
+		{name: "unknown variable like another", env: []string{"REFRESHER_REGISTRY=default"}, id: "settings", status: "fail", seen: "REFRESHER_REGISTRY:", cure: "did you mean REFRESHER_REGISTRIES"},
+		{name: "unknown variable, and the registries go on", env: []string{"REFRESHER_REGISTRY=default"}, id: "accepted", status: "ok", seen: "accepts", also: []string{"settings"}},
+		{name: "another partition", env: []string{"REFRESHER_REGISTRIES=123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn"}, id: "registries", status: "fail",
+			seen: "partition aws-cn, and the task's role is in aws", cure: "take the registry off", skipped: []string{"aws_settings", "token", "accepted"}},
 		{name: "wrong value", env: []string{"REFRESHER_RENEW_AT=7"}, id: "settings", status: "fail", seen: "no number from", cure: "correct the value"},
 		{name: "wrong value for another command", env: []string{"REFRESHER_DEADLINE=banana"}, id: "settings", status: "fail", seen: "REFRESHER_DEADLINE", cure: "correct the value"},
 		{name: "wrong registries", env: []string{"REFRESHER_REGISTRIES=12345"}, id: "settings", status: "fail", seen: "12345", cure: ".", skipped: []string{"registries", "aws_settings", "token"}},
@@ -103,6 +107,10 @@ func TestDoctor(t *testing.T) {
 		{name: "token", fault: "ecr:access_denied", id: "token", status: "fail", seen: "access_denied: ", cure: `"Action": "ecr:GetAuthorizationToken", "Resource": "\*"`, skipped: []string{"accepted"}},
 		{name: "public token", env: []string{"REFRESHER_REGISTRIES=public.ecr.aws"}, fault: "ecr-public:access_denied", id: "token", status: "fail", seen: "access_denied", cure: `sts:GetServiceBearerToken"\]`, skipped: []string{"accepted"}},
 		{name: "optional token", env: []string{"REFRESHER_REGISTRIES=default,public.ecr.aws?optional"}, fault: "ecr-public:access_denied", id: "token", status: "warn", seen: "access_denied.*optional", cure: ".", skipped: []string{"accepted"}},
+		{name: "denied by the organization", cause: denied("ecr", "with an explicit deny in a service control policy"), id: "token", status: "fail",
+			seen: "explicit deny in a service control policy", cure: "organization must remove the Deny[^$]*the role sandbox-task[^$]*SERVICE_CONTROL_POLICY", skipped: []string{"accepted"}},
+		{name: "denied by the endpoint", cause: denied("ecr", "because no VPC endpoint policy allows the ecr:GetAuthorizationToken action"), id: "token", status: "fail",
+			seen: "no VPC endpoint policy", cure: `VPC endpoint ecr.api[^$]*"AWS": "arn:aws:iam::123456789012:role/sandbox-task"`, skipped: []string{"accepted"}},
 		{name: "throttled", fault: "ecr:throttled", id: "token", status: "fail", seen: "throttled", cure: "quota", skipped: []string{"accepted"}},
 		{name: "registry host", fault: "registry:reset", id: "registry_host", status: "fail", seen: "network", cure: "ecr.dkr", skipped: []string{"accepted"}},
 		{name: "token unknown", fault: "registry:unauthorized", id: "accepted", status: "fail", seen: "token_rejected: 401", cure: "proxy with a login"},
@@ -111,6 +119,7 @@ func TestDoctor(t *testing.T) {
 		{name: "helper", cause: holds(`{"credsStore": "desktop"}`), id: "helpers", status: "fail", seen: "docker-credential-desktop", cure: `"credHelpers": {"123456789012`},
 		{name: "foreign entry", cause: holds(`{"auths": {"ghcr.io": {"auth": "hunter2!"}}}`), id: "foreign_auths", status: "fail", seen: "ghcr.io", cure: "del"},
 		{name: "no document", cause: holds(`{`), id: "document", status: "fail", seen: "output_invalid", cure: "mend or delete", skipped: []string{"helpers", "foreign_auths"}},
+		{name: "UTF-16", cause: holds("\xff\xfe{\x00}\x00"), id: "document", status: "fail", seen: "output_invalid: it is UTF-16", cure: "iconv", skipped: []string{"helpers", "foreign_auths"}},
 		{name: "port", cause: another, id: "port", status: "fail", seen: "no refresher", cure: "REFRESHER_LISTEN=", skipped: []string{"neighbour"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -167,6 +176,12 @@ func clock(ahead time.Duration) func(*testing.T, *program) {
 func slow(service string, d time.Duration) func(*testing.T, *program) {
 	return func(_ *testing.T, p *program) {
 		p.aws.Set(sandbox.Fault{Service: service, Kind: sandbox.Slow, Latency: d})
+	}
+}
+
+func denied(service, reason string) func(*testing.T, *program) {
+	return func(_ *testing.T, p *program) {
+		p.aws.Set(sandbox.Fault{Service: service, Kind: sandbox.AccessDenied, Reason: reason})
 	}
 }
 

@@ -8,13 +8,19 @@ import (
 	"slices"
 	"strings"
 
+	"ecr-refresher/internal/registry"
 	"ecr-refresher/internal/taskdef"
+	"ecr-refresher/internal/token"
 )
 
 // wrongSettings says which refreshers of a definition would not start, or not stay: their command lines and environments are
 // read as the program itself reads them.
 func wrongSettings(doc []byte) (findings []taskdef.Finding) {
 	for _, r := range taskdef.Refreshers(doc) {
+		partition := taskdef.Partition(doc)
+		if roleHidden(r.Environment) || slices.ContainsFunc(token.HidesTaskRole(), func(name string) bool { return slices.Contains(r.Secrets, name) }) {
+			partition = "" // the role that asks is another one
+		}
 		words, strange := wordsOf(r)
 		if strange != nil {
 			findings = append(findings, *strange)
@@ -22,7 +28,7 @@ func wrongSettings(doc []byte) (findings []taskdef.Finding) {
 		}
 		var told []string
 		for _, s := range sourcesOf(r) {
-			for _, problem := range problemsOf(words, s.environ) {
+			for _, problem := range problemsOf(words, s.environ, partition) {
 				if !slices.Contains(told, problem) {
 					told = append(told, problem)
 					findings = append(findings, findingOf(r.Where+s.key, problem))
@@ -66,15 +72,28 @@ func wordsOf(r taskdef.Refresher) (words []string, strange *taskdef.Finding) {
 	return nil, &f
 }
 
-// problemsOf are those that a container is told when it starts.
-func problemsOf(words, environ []string) []string {
-	_, command, err := parse(invocation{args: words, environ: environ, out: io.Discard, err: io.Discard})
+// problemsOf are those that a container is told when it starts, in a task of this partition.
+func problemsOf(words, environ []string, partition string) []string {
+	inv := invocation{args: words, environ: environ, out: io.Discard, err: io.Discard}
+	p, command, err := parse(inv)
 	var wrong *usageError
 	switch {
 	case errors.As(err, &wrong):
 		return wrong.problems
 	case err != nil || command != "run" && command != "once": // the help was asked for, or another command
 		return []string{fmt.Sprintf("%q keeps no login; did you mean run?", strings.Join(words, " "))}
+	}
+	specs := slices.Clone(p.settings.registries)
+	if len(specs) == 0 {
+		specs = []registry.Spec{{Name: registry.DefaultName}}
+	}
+	for i, s := range specs {
+		if s.Name == registry.DefaultName { // its account is not known here, its region may be
+			specs[i].Host.Partition = registry.PartitionOf(namedRegion(inv, p.settings))
+		}
+	}
+	if err := registry.CheckPartition(specs, partition); err != nil {
+		return strings.Split(err.Error(), "\n")
 	}
 	return nil
 }

@@ -60,6 +60,39 @@ func TestWrongSettings(t *testing.T) {
 	}
 }
 
+// A refresher that asks for a registry of another partition than its task's does not start.
+func TestWrongPartition(t *testing.T) {
+	const cn = "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn"
+	for _, row := range []struct {
+		name, role, k string
+		wrong         string // where
+	}{
+		{"its own", "aws", `"environment": [{"name": "REFRESHER_REGISTRIES", "value": "default public.ecr.aws"}]`, ""},
+		{"China's from outside", "aws", `"environment": [{"name": "REFRESHER_REGISTRIES", "value": "` + cn + `"}]`, ".environment"},
+		{"by a flag", "aws", `"command": ["run", "--registry=` + cn + `"]`, ".command"},
+		{"China's in China", "aws-cn", `"command": ["run", "--registry=` + cn + `"]`, ""},
+		{"ECR Public in GovCloud", "aws-us-gov", `"command": ["run", "--registry=public.ecr.aws?optional"]`, ".command"},
+		{"a role of another partition", "aws", `"command": ["once", "--registry=default?role_arn=arn:aws-cn:iam::123456789012:role/x"]`, ".command"},
+		{"default, in another region", "aws", `"environment": [{"name": "AWS_REGION", "value": "cn-north-1"}]`, ".environment"},
+		{"default, in the task's", "aws-cn", `"environment": [{"name": "AWS_REGION", "value": "cn-north-1"}]`, ""},
+		{"keys of its own", "aws", `"command": ["--registry=` + cn + `"], "environment": [{"name": "AWS_ACCESS_KEY_ID", "value": "x"}]`, ""},
+		{"keys of its own, from elsewhere", "aws", `"command": ["--registry=` + cn + `"], "secrets": [{"name": "AWS_ACCESS_KEY_ID", "valueFrom": "x"}]`, ""},
+		{"both, as whoever", "", `"command": ["--registry=` + cn + `", "--registry=public.ecr.aws"]`, ".command"},
+		{"who knows", "", `"command": ["--registry=` + cn + `"]`, ""},
+	} {
+		doc := `{"taskRoleArn": "arn:` + row.role + `:iam::123456789012:role/t", "containerDefinitions": [{"name": "refresher", "image": "ecr-refresher:1", ` + row.k + `}]}`
+		findings := wrongSettings([]byte(doc))
+		if (len(findings) == 1) != (row.wrong != "") || len(findings) > 1 {
+			t.Errorf("%s: %+v", row.name, findings)
+		}
+		for _, f := range findings {
+			if f.Level != "fail" || f.Where != ".containerDefinitions[0]"+row.wrong || !strings.Contains(f.What, "partition") {
+				t.Errorf("%s: %+v", row.name, f)
+			}
+		}
+	}
+}
+
 // The definitions that users copy start.
 func TestShippedSettings(t *testing.T) {
 	names, err := filepath.Glob("../../deploy/taskdef*.json")

@@ -24,6 +24,7 @@ import (
 // settings are valid: what exists has been checked.
 type settings struct {
 	registries        []registry.Spec // empty: the task's own
+	registriesWrong   bool            // which only the command doctor goes on with
 	outputs           []outputSetting
 	region            string
 	policy            refresh.Policy
@@ -116,6 +117,7 @@ func (s *settings) ofHealthcheck() []option {
 
 func (s *settings) takeRegistries(texts []string) (err error) {
 	s.registries, err = parseRegistries(texts)
+	s.registriesWrong = err != nil
 	return err
 }
 

@@ -25,14 +25,14 @@ var walls = map[string][]string{
 
 	"cmd/healthcheck": {"internal/healthcheck"},
 
-	"internal/doctor":  {"internal/token", "internal/writer", "internal/registry", "internal/fault"},
+	"internal/doctor":  {"internal/iam", "internal/token", "internal/writer", "internal/registry", "internal/fault", "internal/textfile"},
 	"internal/health":  {"internal/refresh", "internal/fault"},
 	"internal/metrics": {"internal/refresh", "internal/fault"},
 	"internal/fleet":   {"internal/refresh", "internal/fault"},
 	"internal/refresh": {"internal/token", "internal/writer", "internal/registry", "internal/fault", "internal/secret"},
 	"internal/token":   {"internal/registry", "internal/fault", "internal/secret", "internal/trust"},
-	"internal/writer":  {"internal/fault", "internal/secret"},
-	"internal/taskdef": {"internal/registry"},
+	"internal/writer":  {"internal/fault", "internal/secret", "internal/textfile"},
+	"internal/taskdef": {"internal/registry", "internal/textfile"},
 	"internal/iam":     {"internal/registry"},
 
 	"internal/sim": {}, // tests, and its package comment
@@ -45,6 +45,7 @@ var walls = map[string][]string{
 	"internal/fault":       {},
 	"internal/secret":      {},
 	"internal/suggest":     {},
+	"internal/textfile":    {},
 	"internal/trust":       {},
 	"internal/sandbox":     {}, // nor is it imported by anybody but its command
 }

@@ -218,6 +218,7 @@ func (e *exam) reach(ctx context.Context, at, endpoints string) []Result {
 		case errors.As(err, new(*net.DNSError)) && a.Proxy == "":
 			results[0].Cure = "see that the region exists, and that the VPC resolves names\n" +
 				"aws ec2 describe-vpc-attribute --vpc-id VPC --attribute enableDnsSupport"
+		case token.NoIPv4(err): // it has its cure: another name, and not another route
 		case class == fault.Network, class == fault.Timeout:
 			results[0].Cure = "let the task's subnet and security group reach it, by NAT or by the VPC endpoints " + endpoints + lookup(a.Proxy)
 		case class == fault.TLS:

@@ -1,8 +1,8 @@
 // Package doctor looks for what goes wrong in the field: one check for each, in the order in which a request travels, from the
 // variables of the container to the file that a consumer reads.
 //
-// It owns what is looked at, what is said of it, and the cure. It refuses to mend: nothing is written but a temporary file in the
-// volume, removed at once. It reads no environment of its own, and knows neither the loop nor what is served over HTTP beyond the
+// It owns what is looked at, what is said of it, and the cure. It refuses to mend: nothing is written but two temporary files in
+// the volume, removed at once. It reads no environment of its own, and knows neither the loop nor what is served over HTTP beyond the
 // few fields of /status that it asks a neighbour for. Nothing that it says holds a secret.
 package doctor
 
@@ -27,6 +27,7 @@ import (
 type Config struct {
 	Environ    []string
 	Problems   []string        // of the settings in the environment, each naming its variable
+	Wrong      bool            // Registries is not what the settings mean: that is one of the problems
 	Region     string          // as the settings name it; empty where they do not
 	Registries []registry.Spec // as configured, or resolved; none is the task's own
 	Outputs    []Output
@@ -324,6 +325,22 @@ func failed(err error, paste string) []Result {
 		cure += "\n" + paste
 	}
 	return fail(seen, cure)
+}
+
+// cutCure takes apart a text that has its cure behind a semicolon. One in quotes belongs to what somebody wrote.
+func cutCure(text string) (seen, cure string) {
+	quoted := false
+	for i := 0; i < len(text); i++ {
+		switch {
+		case quoted && text[i] == '\\':
+			i++
+		case text[i] == '"':
+			quoted = !quoted
+		case !quoted && strings.HasPrefix(text[i:], "; "):
+			return text[:i], text[i+len("; "):]
+		}
+	}
+	return text, ""
 }
 
 // printable makes a text of others fit for a terminal: no control character but the ends of lines, and no end.

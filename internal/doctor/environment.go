@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"fmt"
@@ -22,11 +23,8 @@ const (
 func (e *exam) settings(context.Context) []Result {
 	var results []Result
 	for _, p := range e.Problems {
-		seen, cure, cut := strings.Cut(p, "; ")
-		if !cut {
-			cure = "correct the value in the container's environment; 'refresher run --help' shows all of them"
-		}
-		results = append(results, fail(seen, cure)...)
+		seen, cure := cutCure(p)
+		results = append(results, fail(seen, cmp.Or(cure, "correct the value in the container's environment; 'refresher run --help' shows all of them"))...)
 	}
 	if results != nil {
 		return results

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -18,6 +19,12 @@ func (e *exam) derived() bool {
 	return len(e.Registries) == 0 || slices.ContainsFunc(e.Registries, func(s registry.Spec) bool { return s.Host.Name == "" })
 }
 
+// cured is an error whose text ends with its cure, as package ecs has them.
+type cured interface {
+	error
+	Cure() string
+}
+
 func (e *exam) metadata(ctx context.Context) []Result {
 	if e.Task == nil {
 		const cure = "run it in an ECS task (agent 1.39.0, Fargate platform 1.4.0 or later); anywhere else name the registry\nREFRESHER_REGISTRIES=ACCOUNT.dkr.ecr.REGION.amazonaws.com"
@@ -29,9 +36,10 @@ func (e *exam) metadata(ctx context.Context) []Result {
 	start := time.Now()
 	task, err := e.Config.Task(ctx)
 	if err != nil {
-		seen, cure, cut := strings.Cut(err.Error(), "; ") // the errors of package ecs carry their cure
-		if !cut {
-			cure = "see the ECS agent on the host"
+		seen, cure := err.Error(), "see the ECS agent on the host"
+		if c, ok := errors.AsType[cured](err); ok && c.Cure() != "" {
+			cure = c.Cure()
+			seen = strings.TrimSuffix(seen, "; "+cure)
 		}
 		if e.derived() {
 			return fail(seen, cure)
@@ -94,7 +102,7 @@ func (e *exam) regionCheck(context.Context) []Result {
 }
 
 func (e *exam) registries(context.Context) []Result {
-	if slices.ContainsFunc(e.Problems, func(p string) bool { return strings.Contains(p, "REFRESHER_REGISTRIES") }) {
+	if e.Wrong {
 		return skip("because REFRESHER_REGISTRIES is wrong (settings)")
 	}
 	specs, account := slices.Clone(e.Registries), ""
@@ -109,6 +117,12 @@ func (e *exam) registries(context.Context) []Result {
 	}
 	if e.derived() && e.region == "" {
 		return skip("because the region is not known (region)")
+	}
+	own := ""
+	if len(e.hiding()) == 0 && e.task != nil {
+		own = registry.PartitionOfARN(e.task.ARN)
+	} else if len(e.hiding()) == 0 && e.inTask() {
+		own = registry.PartitionOf(e.region)
 	}
 	var results []Result
 	for i, s := range specs {
@@ -136,6 +150,14 @@ func (e *exam) registries(context.Context) []Result {
 			seen += ", optional"
 		}
 		results = append(results, of(resolved.Name, ok("%s", seen))...)
+	}
+	if err := registry.CheckPartition(specs, own); err != nil {
+		const cure = "take the registry off, and run a refresher of its own in its partition"
+		var wrong []Result
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			wrong = append(wrong, fail(line, cure)...)
+		}
+		return wrong
 	}
 	if err := registry.CheckSpecs(specs); err != nil {
 		return fail(err.Error(), "name each registry once; a registry that is the task's own is 'default' too")

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"ecr-refresher/internal/fault"
+	"ecr-refresher/internal/iam"
+	"ecr-refresher/internal/registry"
 	"ecr-refresher/internal/token"
 )
 
@@ -45,11 +47,7 @@ func (e *exam) chain(ctx context.Context, s scope) []Result {
 		return nil
 	}
 	roles := strings.Fields(s.Roles)
-	before := "the task role"
-	arn := "TASK-ROLE-ARN"
-	if e.agent != nil && e.agent.RoleArn != "" {
-		arn = e.agent.RoleArn
-	}
+	before, arn := "the task role", e.taskRole()
 	var results []Result
 	for i, role := range roles {
 		name := role
@@ -65,7 +63,8 @@ func (e *exam) chain(ctx context.Context, s scope) []Result {
 			e.noIdentity[s.Scope] = true
 			paste := ""
 			if class, _ := fault.ClassOf(err); class == fault.AssumeRole {
-				paste = assumePolicies(arn, role, i == len(roles)-1 && s.ExternalID != "")
+				last := i == len(roles)-1
+				paste = deniedCall{as: arn, actions: iam.Strings{"sts:AssumeRole"}, role: role, external: last && s.ExternalID != ""}.paste(err)
 			}
 			results = append(results, mild(s.optional, of(name, failed(err, paste)))...)
 			for j := i + 1; j < len(roles); j++ {
@@ -77,16 +76,6 @@ func (e *exam) chain(ctx context.Context, s scope) []Result {
 		before, arn = role, role
 	}
 	return results
-}
-
-// assumePolicies are the two sides that must agree before one role may assume another.
-func assumePolicies(from, to string, external bool) string {
-	condition := ""
-	if external {
-		condition = `, "Condition": {"StringEquals": {"sts:ExternalId": "THE-EXTERNAL-ID"}}`
-	}
-	return `{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "` + to + `"}` + "\n" +
-		`{"Effect": "Allow", "Principal": {"AWS": "` + from + `"}, "Action": "sts:AssumeRole"` + condition + `}`
 }
 
 // dead is the first host among URLs that does not answer, empty where all do.
@@ -126,10 +115,11 @@ func (e *exam) issue(ctx context.Context, s scope) []Result {
 	if err != nil {
 		paste := ""
 		if class, _ := fault.ClassOf(err); class == fault.AccessDenied {
-			paste = `{"Effect": "Allow", "Action": "ecr:GetAuthorizationToken", "Resource": "*"}`
+			call := deniedCall{as: e.roleOf(strings.Fields(s.Roles)), actions: iam.Strings{"ecr:GetAuthorizationToken"}}
 			if s.Public {
-				paste = `{"Effect": "Allow", "Action": ["ecr-public:GetAuthorizationToken", "sts:GetServiceBearerToken"], "Resource": "*"}`
+				call.actions = iam.Strings{"ecr-public:GetAuthorizationToken", "sts:GetServiceBearerToken"}
 			}
+			paste = call.paste(err)
 		}
 		return failed(err, paste)
 	}
@@ -158,10 +148,22 @@ func (e *exam) accepted(ctx context.Context) []Result {
 		if err := e.client.Accepts(ctx, host, t.Auth); err != nil {
 			paste := ""
 			if class, _ := fault.ClassOf(err); class == fault.TokenRejected && strings.Contains(err.Error(), "403") {
-				paste = `{"Effect": "Allow", "Principal": "*", "Action": "ecr:*", "Resource": "*"}`
+				paste = e.transfer(s)
 			}
 			return mild(s.Optional, of(host, failed(err, paste)))
 		}
 		return of(host, ok("it accepts the token"))
 	})
+}
+
+// transfer are the statements that the policy of a VPC endpoint needs for the consumers of a registry.
+func (e *exam) transfer(s registry.Spec) string {
+	if s.Host.Public { // it has no endpoint in a VPC
+		return ""
+	}
+	var lines []string
+	for _, one := range iam.Transfer(s.Host, e.roleOf(s.Identity.Roles)) {
+		lines = append(lines, one.Line())
+	}
+	return strings.Join(lines, "\n")
 }

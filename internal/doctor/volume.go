@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ecr-refresher/internal/fault"
+	"ecr-refresher/internal/textfile"
 	"ecr-refresher/internal/writer"
 )
 
@@ -161,7 +162,7 @@ func (e *exam) writable(o Output) Result {
 	if err := writer.New(writer.Options{Path: o.Path, Mode: o.Mode}).Probe(); err != nil {
 		return failed(err, "")[0]
 	}
-	return Result{Status: OK, Seen: "a file was made, written, synced and removed"}
+	return Result{Status: OK, Seen: "a file was created, written, synced, renamed over another and removed, and the directory synced; the output itself can be replaced"}
 }
 
 // room is statfs(2) for whoever is not root. Where a file system does not count files, there is always one left.
@@ -237,6 +238,9 @@ func (e *exam) document(o Output) Result {
 		if class, _ := fault.ClassOf(err); class == fault.OutputInvalid && !errors.Is(err, syscall.EISDIR) {
 			paste = "rm " + o.Path
 		}
+		if syntax := (*writer.SyntaxError)(nil); errors.As(err, &syntax) && syntax.Encoding != "" {
+			paste = recode(syntax.Encoding, o.Path)
+		}
 		return failed(err, paste)[0]
 	}
 	if !exists {
@@ -249,6 +253,15 @@ func (e *exam) document(o Output) Result {
 		}
 	}
 	return Result{Status: OK, Seen: fmt.Sprintf("valid; auths: %d in all, %d of our %d", len(doc.Hosts()), have, len(e.hosts()))}
+}
+
+// recode is a command that makes UTF-8 of a file, and keeps its owner and mode.
+func recode(from textfile.Encoding, path string) string {
+	with := "iconv -f " + string(from) + " -t UTF-8 "
+	if from == textfile.UTF8BOM {
+		with = "tail -c +4 " // the mark has three bytes
+	}
+	return with + path + " > /tmp/c && cat /tmp/c > " + path
 }
 
 func (e *exam) consumer(o Output) Result {
@@ -317,7 +330,9 @@ func (e *exam) helpers(o Output) Result {
 	slices.Sort(hidden)
 	slices.Sort(members)
 	return Result{Status: status, Seen: "docker does not read our entries: a helper is asked instead, for " + strings.Join(hidden, ", "),
-		Cure: "remove credsStore or credHelpers from the file, or except our hosts\n\"credHelpers\": {" + strings.Join(members, ", ") + "}"}
+		Cure: "remove credsStore or credHelpers from the file; where they have to stay, an empty helper for our hosts makes docker, " +
+			"crane and buildctl read the file, does nothing for oras and helm, and breaks skopeo, podman and buildah\n" +
+			"\"credHelpers\": {" + strings.Join(members, ", ") + "}"}
 }
 
 func (e *exam) foreignAuths(o Output) Result {

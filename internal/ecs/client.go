@@ -40,11 +40,20 @@ type Error struct {
 	Status int
 
 	msg       string
+	cure      string
 	err       error
 	temporary bool
 }
 
-func (e *Error) Error() string { return e.msg }
+func (e *Error) Error() string {
+	if e.cure == "" {
+		return e.msg
+	}
+	return e.msg + "; " + e.cure
+}
+
+// Cure is what the reader can do about it: the end of the text. It may be empty.
+func (e *Error) Cure() string { return e.cure }
 
 // Unwrap gives the error of the network, of the deadline or of the ARN, if that was the cause.
 func (e *Error) Unwrap() error { return e.err }
@@ -61,7 +70,7 @@ func (c Client) Task(ctx context.Context) (Task, error) {
 	if err != nil || (endpoint.Scheme != "http" && endpoint.Scheme != "https") || endpoint.Hostname() == "" ||
 		strings.ContainsFunc(endpoint.Host, notASCII) {
 		// The parser's error would repeat the whole value.
-		return Task{}, &Error{msg: "task metadata: ECS_CONTAINER_METADATA_URI_V4 is not an http URL; ECS sets it (agent 1.39.0, " +
+		return Task{}, &Error{msg: "task metadata: ECS_CONTAINER_METADATA_URI_V4 is not an http URL", cure: "ECS sets it (agent 1.39.0, " +
 			"Fargate platform 1.4.0 or later), so do not set it in the task definition; outside ECS, set AWS_REGION instead"}
 	}
 	at := "task metadata at " + endpoint.Host
@@ -83,11 +92,12 @@ func (c Client) Task(ctx context.Context) (Task, error) {
 	case err != nil:
 		return Task{}, unreachable(at, err)
 	case len(body) > maxAnswer:
-		return Task{}, &Error{Status: resp.StatusCode, msg: at + ": the answer is larger than 1 MiB, so it is not ECS that answers; " + foreign}
+		return Task{}, &Error{Status: resp.StatusCode, cure: foreign,
+			msg: at + ": the answer is larger than 1 MiB, so it is not ECS that answers"}
 	}
 	task, err := parseTask(body)
 	if err != nil {
-		return Task{}, &Error{Status: resp.StatusCode, msg: at + ": " + err.Error(), err: err}
+		return Task{}, &Error{Status: resp.StatusCode, msg: at + ": " + err.Error(), cure: foreign, err: err}
 	}
 	return task, nil
 }
@@ -149,13 +159,13 @@ func unreachable(at string, err error) *Error {
 		err = u.Err // without the URL
 	}
 	if t := (interface{ Timeout() bool })(nil); errors.As(err, &t) && t.Timeout() {
-		return &Error{msg: at + ": no answer in time; the ECS agent is starting or overloaded", err: err, temporary: true}
+		return &Error{msg: at + ": no answer in time", cure: "the ECS agent is starting or overloaded", err: err, temporary: true}
 	}
 	text := err.Error()
 	if len(text) > 200 { // net/http quotes the whole first line of an answer that is no HTTP
 		text = strings.ToValidUTF8(text[:200], "") + "…"
 	}
-	return &Error{msg: fmt.Sprintf("%s: %s; the ECS agent is starting, or a firewall rule keeps the container from it", at, text), err: err, temporary: true}
+	return &Error{msg: at + ": " + text, cure: "the ECS agent is starting, or a firewall rule keeps the container from it", err: err, temporary: true}
 }
 
 func refused(at string, status int, body []byte) *Error {
@@ -168,8 +178,8 @@ func refused(at string, status int, body []byte) *Error {
 	case status == http.StatusNotFound:
 		cure = "the agent does not know this container: ECS_CONTAINER_METADATA_URI_V4 must be the one ECS set for it"
 	}
-	return &Error{Status: status, temporary: temporary,
-		msg: fmt.Sprintf("%s: status %d %s; %s", at, status, excerpt(string(body)), cure)}
+	return &Error{Status: status, temporary: temporary, cure: cure,
+		msg: fmt.Sprintf("%s: status %d %s", at, status, excerpt(string(body)))}
 }
 
 // parseTask reads the answer. Only TaskARN must be there and well formed: a field of an unexpected type is left empty, for
@@ -186,15 +196,15 @@ func parseTask(body []byte) (Task, error) {
 	}
 	if err := json.Unmarshal(body, &answer); err != nil {
 		if other := (*json.UnmarshalTypeError)(nil); !errors.As(err, &other) {
-			return Task{}, fmt.Errorf("the answer is not JSON: it begins %s; %s", excerpt(string(body)), foreign)
+			return Task{}, fmt.Errorf("the answer is not JSON: it begins %s", excerpt(string(body)))
 		}
 	}
 	if answer.TaskARN == "" {
-		return Task{}, fmt.Errorf("the answer has no TaskARN: it begins %s; %s", excerpt(string(body)), foreign)
+		return Task{}, fmt.Errorf("the answer has no TaskARN: it begins %s", excerpt(string(body)))
 	}
 	task, err := ParseTaskARN(answer.TaskARN)
 	if err != nil {
-		return Task{}, fmt.Errorf("%w; %s", err, foreign)
+		return Task{}, err
 	}
 	if given := answer.Cluster[strings.LastIndexByte(answer.Cluster, '/')+1:]; given != "" {
 		task.Cluster = given

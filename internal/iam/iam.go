@@ -62,6 +62,18 @@ var (
 	pullThrough = []string{"ecr:BatchImportUpstreamImage", "ecr:CreateRepository"}
 )
 
+// Transfer are the permissions to use the repositories of a registry by one role, as the policy of a VPC endpoint or of a
+// repository takes them: first the token, then to pull, then to push.
+func Transfer(host registry.Host, role string) []Statement {
+	all := Strings{"arn:" + host.Partition + ":ecr:" + host.Region + ":" + host.Account + ":repository/*"}
+	who := map[string]Strings{"AWS": {role}}
+	return []Statement{
+		{Effect: "Allow", Principal: who, Action: Strings{"ecr:GetAuthorizationToken"}, Resource: Strings{"*"}},
+		{Effect: "Allow", Principal: who, Action: pull, Resource: all},
+		{Effect: "Allow", Principal: who, Action: push, Resource: all},
+	}
+}
+
 // Roles says which roles are needed: the task role first, the execution role, then those of chains in the order in which
 // they are assumed. All that is wrong with the request comes at once.
 func Roles(r Request) ([]Role, error) {
@@ -121,6 +133,15 @@ func (r Request) check() error {
 			add("task-role: %w", err)
 		} else if r.Account != "" && accountOf(r.TaskRole) != r.Account {
 			add("task-role: %q is not in the task's account, which is %q", r.TaskRole, r.Account)
+		}
+	}
+	role, region := registry.PartitionOfARN(r.TaskRole), registry.PartitionOf(r.Region)
+	switch err := registry.CheckPartition(r.Registries, cmp.Or(role, region)); {
+	case role != "" && region != "" && role != region:
+		add("task-role: %q is in partition %s, and the region %s in %s", r.TaskRole, role, r.Region, region)
+	case err != nil:
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			add("registry: %s", line)
 		}
 	}
 	if (r.Account == "") != (r.Region == "") {

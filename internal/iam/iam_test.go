@@ -192,12 +192,16 @@ func TestWrongRequests(t *testing.T) {
 		`repository: "App" is no name`:          {Access: Pull, Registries: own, Repositories: []string{"App"}},
 		`repository: "arn:aws:ecr" is no name`:  {Access: Pull, Registries: own, Repositories: []string{"arn:aws:ecr"}},
 		`has the registry in it; give the repository's name without it: team/app`: {Access: Pull, Registries: own, Repositories: []string{here + "/team/app"}},
-		`name without it: app`:          {Access: Pull, Registries: own, Repositories: []string{"public.ecr.aws/x/app"}},
-		`without it: tagged`:            {Access: Pull, Registries: own, Repositories: []string{"https://" + here + "/tagged:1@sha256:0"}},
-		`"` + here + `" is no name`:     {Access: Pull, Registries: own, Repositories: []string{here}},
-		"pull-through-cache: ":          {Access: Refresh, Registries: own, PullThrough: true},
-		"account, region: give both":    {Access: Refresh, Registries: own, Account: "123456789012"},
-		`account, region: "us-west-2a"`: {Access: Refresh, Registries: own, Account: "123456789012", Region: "us-west-2a"},
+		`name without it: app`:       {Access: Pull, Registries: own, Repositories: []string{"public.ecr.aws/x/app"}},
+		`without it: tagged`:         {Access: Pull, Registries: own, Repositories: []string{"https://" + here + "/tagged:1@sha256:0"}},
+		`"` + here + `" is no name`:  {Access: Pull, Registries: own, Repositories: []string{here}},
+		"pull-through-cache: ":       {Access: Refresh, Registries: own, PullThrough: true},
+		"account, region: give both": {Access: Refresh, Registries: own, Account: "123456789012"},
+		"it is in partition aws-cn, and the task's role is in aws;":                            {Access: Refresh, Registries: specs(t, "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn"), TaskRole: task},
+		"it is in partition aws, and the task's role is in aws-us-gov":                         {Access: Refresh, Registries: specs(t, "public.ecr.aws?optional"), Account: "123456789012", Region: "us-gov-west-1"},
+		`is in partition aws, and "123456789012.dkr.ecr.cn-north-1`:                            {Access: Refresh, Registries: specs(t, "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn public.ecr.aws")},
+		"task-role: \"" + task + "\" is in partition aws, and the region cn-north-1 in aws-cn": {Access: Refresh, Registries: own, TaskRole: task, Account: "123456789012", Region: "cn-north-1"},
+		`account, region: "us-west-2a"`:                                                        {Access: Refresh, Registries: own, Account: "123456789012", Region: "us-west-2a"},
 	} {
 		if _, err := Roles(r); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%v, want one that says %q", err, want)

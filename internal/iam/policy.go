@@ -25,6 +25,26 @@ type Statement struct {
 	Condition map[string]map[string]Strings `json:",omitempty"`
 }
 
+// Line is the statement as JSON on one line, ready to be pasted into a policy.
+func (s Statement) Line() string {
+	var b strings.Builder
+	doc, err := json.Marshal(s)
+	if err != nil { // of these types nothing fails
+		return ""
+	}
+	quoted := false
+	for _, c := range doc {
+		b.WriteByte(c)
+		switch {
+		case c == '"': // no name in a policy has a quote in it
+			quoted = !quoted
+		case !quoted && (c == ':' || c == ','):
+			b.WriteByte(' ')
+		}
+	}
+	return b.String()
+}
+
 // Strings is written as one string where it is one.
 type Strings []string
 

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
@@ -75,8 +76,12 @@ func (s *Sandbox) api(x *exchange) {
 		c.fail(err)
 		return
 	}
-	for _, f := range s.faults.take(c.faultTarget(), afterAuth) {
-		c.fail(s.faultError(c, f.Kind))
+	if faults := s.faults.take(c.faultTarget(), afterAuth); len(faults) > 0 { // never more than one
+		if f := faults[0]; f.Kind == AccessDenied {
+			c.fail(c.denied(f.Reason))
+		} else {
+			c.fail(s.faultError(c, f.Kind))
+		}
 		return
 	}
 	var err *apiError
@@ -155,11 +160,7 @@ func (c *apiCall) checkJSON() *apiError {
 
 // faultError words a fault as its service does.
 func (s *Sandbox) faultError(c *apiCall, kind Kind) *apiError {
-	action := c.service + ":" + c.operation
 	switch kind {
-	case AccessDenied:
-		return refuse("AccessDeniedException", "User: %s is not authorized to perform: %s on resource: * because no identity-based policy allows the %s action",
-			c.who.arn(), action, action)
 	case Throttled:
 		return refuse("ThrottlingException", "Rate exceeded")
 	case Throttled429:
@@ -180,6 +181,16 @@ func (s *Sandbox) faultError(c *apiCall, kind Kind) *apiError {
 		return errSignature()
 	}
 	return &apiError{http.StatusNotImplemented, "InternalFailure", "the sandbox has no answer for fault " + string(kind)}
+}
+
+// denied words a denial as AWS does.
+func (c *apiCall) denied(reason string) *apiError {
+	action := c.service + ":" + c.operation
+	if reason == "" {
+		reason = "because no identity-based policy allows the " + action + " action"
+	}
+	return refuse("AccessDeniedException", "User: %s is not authorized to perform: %s on resource: %s %s",
+		c.who.arn(), action, cmp.Or(c.form.Get("RoleArn"), "*"), reason)
 }
 
 // fail writes an error in the protocol of the service.

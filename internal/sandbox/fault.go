@@ -82,6 +82,7 @@ type Fault struct {
 	Region, Host, Role string
 
 	Latency time.Duration // of Kind Slow
+	Reason  string        // of Kind AccessDenied, of an API: the end of AWS's message; empty is that no identity-based policy allows it
 }
 
 func validKinds(service string) []Kind {
@@ -136,6 +137,8 @@ func (f Fault) Validate() error {
 		return fmt.Errorf("fault: latency %v is negative", f.Latency)
 	case f.Latency > 0 && f.Kind != Slow:
 		return fmt.Errorf("fault: latency is of kind %q only", Slow)
+	case f.Reason != "" && (f.Kind != AccessDenied || !slices.Contains([]string{"ecr", "ecr-public", "sts"}, f.Service)):
+		return fmt.Errorf("fault: reason is of kind %q only, of ecr, ecr-public or sts", AccessDenied)
 	}
 	return nil
 }
@@ -166,11 +169,12 @@ type faultJSON struct {
 	Host    string `json:"host,omitempty"`
 	Role    string `json:"role,omitempty"`
 	Latency string `json:"latency,omitempty"` // as "1.5s"
+	Reason  string `json:"reason,omitempty"`
 }
 
 // MarshalJSON writes lower-case names and the latency as "1.5s".
 func (f Fault) MarshalJSON() ([]byte, error) {
-	j := faultJSON{Service: f.Service, Kind: f.Kind, Count: f.Count, Region: f.Region, Host: f.Host, Role: f.Role}
+	j := faultJSON{Service: f.Service, Kind: f.Kind, Count: f.Count, Region: f.Region, Host: f.Host, Role: f.Role, Reason: f.Reason}
 	if f.Latency != 0 {
 		j.Latency = f.Latency.String()
 	}
@@ -183,7 +187,7 @@ func (f *Fault) UnmarshalJSON(b []byte) error {
 	if err := decodeStrict(bytes.NewReader(b), &j); err != nil {
 		return err
 	}
-	got := Fault{Service: j.Service, Kind: j.Kind, Count: j.Count, Region: j.Region, Host: j.Host, Role: j.Role}
+	got := Fault{Service: j.Service, Kind: j.Kind, Count: j.Count, Region: j.Region, Host: j.Host, Role: j.Role, Reason: j.Reason}
 	if j.Latency != "" {
 		d, err := time.ParseDuration(j.Latency)
 		if err != nil {

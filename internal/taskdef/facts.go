@@ -39,6 +39,34 @@ func Refreshers(doc []byte) (all []Refresher) {
 	return all
 }
 
+// Partition is that of the task: by its roles, by the definition's own ARN, or by the region that it logs to. It is empty where
+// the definition does not say it.
+func Partition(doc []byte) string {
+	plain, err := Plain(doc)
+	var d definition
+	if err != nil || json.Unmarshal(plain, &d) != nil {
+		return ""
+	}
+	var described struct {
+		TaskDefinitionArn string
+		TaskDefinition    struct{ TaskDefinitionArn string }
+	}
+	if doc, err = decoded(doc); err != nil || json.Unmarshal(doc, &described) != nil {
+		return ""
+	}
+	for _, arn := range []string{d.TaskRoleArn, d.ExecutionRoleArn, described.TaskDefinitionArn, described.TaskDefinition.TaskDefinitionArn} {
+		if p := registry.PartitionOfARN(arn); p != "" {
+			return p
+		}
+	}
+	for _, k := range d.Containers {
+		if k.LogConfiguration != nil && isRegion(k.LogConfiguration.Options["awslogs-region"]) {
+			return registry.PartitionOf(k.LogConfiguration.Options["awslogs-region"])
+		}
+	}
+	return ""
+}
+
 // facts are the task role, where a definition has its ARN, and the region: where the task logs to, else where an image is from.
 func facts(doc []byte) (role, region string) {
 	var d definition

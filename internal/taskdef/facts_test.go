@@ -58,3 +58,26 @@ func TestFacts(t *testing.T) {
 		}
 	}
 }
+
+// What says the partition of the task, the surest first.
+func TestPartition(t *testing.T) {
+	const task, execution = `"taskRoleArn": "arn:aws-cn:iam::123456789012:role/t"`, `"executionRoleArn": "arn:aws-us-gov:iam::123456789012:role/e"`
+	const described = `"taskDefinitionArn": "arn:aws-iso:ecs:us-iso-east-1:123456789012:task-definition/f:1"`
+	const logs = `"containerDefinitions": [{"logConfiguration": {"options": {"awslogs-region": "eusc-de-east-1"}}}]`
+	for doc, want := range map[string]string{
+		`{` + logs + `,` + described + `,` + execution + `,` + task + `}`: "aws-cn",
+		`{` + logs + `,` + described + `,` + execution + `}`:              "aws-us-gov",
+		`{` + logs + `,` + described + `}`:                                "aws-iso",
+		`{"taskDefinition": {` + described + `}}`:                         "aws-iso",
+		"\ufeff{" + task + `}`:                                            "aws-cn",
+		`{` + logs + `}`:                                                  "aws-eusc",
+		`{"taskRoleArn": "ROLE", ` + logs + `}`:                           "aws-eusc", // to be filled in
+		`{"taskRoleArn": "app"}`:                                          "",
+		`{}`:                                                              "",
+		`[`:                                                               "",
+	} {
+		if got := Partition([]byte(doc)); got != want {
+			t.Errorf("%s: %q, want %q", doc, got, want)
+		}
+	}
+}

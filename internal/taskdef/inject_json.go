@@ -8,6 +8,8 @@ import (
 	"io"
 	"reflect"
 	"slices"
+
+	"ecr-refresher/internal/textfile"
 )
 
 // fields is a JSON object that keeps its order, and of each value the very bytes: what we do not touch comes out as it went in.
@@ -20,8 +22,11 @@ type field struct {
 
 // decoded takes off a byte order mark, and says of what is no JSON at all what it seems to be.
 func decoded(doc []byte) ([]byte, error) {
-	if len(doc) > 1 && (doc[0] >= 0xfe && doc[1] >= 0xfe || (doc[0] == 0) != (doc[1] == 0)) {
+	switch textfile.EncodingOf(doc) {
+	case textfile.UTF16:
 		return nil, errors.New("it is UTF-16, as PowerShell's > writes it; write UTF-8")
+	case textfile.UTF32:
+		return nil, errors.New("it is UTF-32; write UTF-8")
 	}
 	doc = bytes.TrimPrefix(doc, []byte("\ufeff"))
 	first := bytes.TrimLeft(doc, " \t\r\n")

@@ -301,7 +301,7 @@ func TestClassOfSilence(t *testing.T) {
 		t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", strings.Replace(credentialsURI(sb), "http://127.0.0.1", "https://"+host, 1))
 		_, err := newClient(t, Options{}).Token(t.Context(), here)
 		wantFault(t, err, fault.CredentialsUnavailable, opTask, secretsOf(sb)...)
-		if v := classify(err); v.class != fault.Network || !strings.Contains(v.cure, "names") {
+		if v := classify(err, asked{}); v.class != fault.Network || !strings.Contains(v.cure, "names") {
 			t.Errorf("a name that does not resolve is %+v", v)
 		}
 	})
@@ -440,7 +440,7 @@ func TestClassOfNoCredentials(t *testing.T) {
 }
 
 func TestClassOfUnknownError(t *testing.T) {
-	if v := classify(fmt.Errorf("something\nelse")); v.class != fault.BadRequest || v.cure == "" || v.text != "something else" {
+	if v := classify(fmt.Errorf("something\nelse"), asked{}); v.class != fault.BadRequest || v.cure == "" || v.text != "something else" {
 		t.Errorf("an error of no known kind is %+v", v)
 	}
 }

@@ -29,7 +29,7 @@ type verdict struct {
 
 // classify says what a failed call of an AWS API means. Codes come first, as only modelled errors carry a fault and a status
 // is shared by many; then the status; then what kept an answer from coming.
-func classify(err error) verdict {
+func classify(err error, c asked) verdict {
 	var api smithy.APIError
 	var answered *smithyhttp.ResponseError      // the APIs'
 	var coded interface{ HTTPStatusCode() int } // that one, and the credential endpoint's errors
@@ -43,7 +43,10 @@ func classify(err error) verdict {
 	}
 	switch refused := status == 0 || status >= 300; {
 	case errors.As(err, &api) && api.ErrorCode() != "" && api.ErrorCode() != unknown && refused:
-		v := byCode(api.ErrorCode(), api.ErrorMessage(), status, skew(answered))
+		v := byCode(api.ErrorCode(), api.ErrorMessage(), status, skew(answered), c)
+		if d, denied := DenialOf(err); denied {
+			v = verdict{class: fault.AccessDenied, cure: denialCure(d, c)}
+		}
 		// Where a signature is wrong, AWS's next lines are what should have been signed: the session token is in it.
 		message, _, _ := strings.Cut(api.ErrorMessage(), "\n")
 		v.text = clip(strings.TrimSuffix(api.ErrorCode()+": "+message, ": "+unknown))
@@ -69,14 +72,21 @@ const unknown = "UnknownError"
 // notAWS is the cure of an answer that AWS would not give.
 const notAWS = "see whether a proxy or a custom endpoint answers in place of AWS"
 
-func byCode(code, message string, status int, skew time.Duration) verdict {
+func byCode(code, message string, status int, skew time.Duration, c asked) verdict {
 	switch code {
-	case "AccessDeniedException", "AccessDenied", "UnauthorizedOperation", "NotAuthorized":
-		return verdict{class: fault.AccessDenied, cure: "allow ecr:GetAuthorizationToken on resource * in the task role's policy; for public.ecr.aws also ecr-public:GetAuthorizationToken and sts:GetServiceBearerToken"}
 	case "ThrottlingException", "Throttling", "ThrottleException", "ThrottledException", "TooManyRequestsException", "RequestLimitExceeded", "RequestThrottled", "RequestThrottledException", "SlowDown", "LimitExceededException":
 		return throttled
-	case "ExpiredTokenException", "ExpiredToken", "UnrecognizedClientException", "InvalidClientTokenId":
-		return verdict{class: fault.CredentialsUnavailable, cure: "fresh credentials are asked for at the next attempt; if these come from AWS_ACCESS_KEY_ID, remove it in favour of the task role"}
+	case "ExpiredTokenException", "ExpiredToken":
+		return staleCredentials
+	case "UnrecognizedClientException", "InvalidClientTokenId":
+		// A region that the account has not enabled knows none of its credentials.
+		v := staleCredentials
+		if c.region != "" {
+			v.cure = "if only " + c.region + " answers so, enable that region for the account (aws account enable-region); else " + v.cure
+		}
+		return v
+	case "RegionDisabledException", "OptInRequired", "SubscriptionRequiredException":
+		return verdict{class: fault.BadRequest, cure: "enable the region for the account, and STS in it (aws account enable-region, IAM account settings)"}
 	case "InvalidSignatureException", "SignatureDoesNotMatch", "RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture":
 		// A clock that was just put right is refused too, once: the SDK still signs with the difference that it has learnt.
 		late := strings.HasPrefix(message, "Signature expired") || strings.HasPrefix(message, "Signature not yet current")
@@ -99,8 +109,15 @@ func byStatus(status int) verdict {
 	case status == http.StatusProxyAuthRequired:
 		return verdict{class: fault.Network, cure: "give the proxy's user and password in HTTPS_PROXY"}
 	}
-	return verdict{class: fault.BadRequest, cure: "see that region, endpoint and role belong together"}
+	return wrongCall
 }
+
+// The verdicts that several failures share.
+var (
+	staleCredentials = verdict{class: fault.CredentialsUnavailable,
+		cure: "fresh credentials are asked for at the next attempt; if these come from AWS_ACCESS_KEY_ID, remove it in favour of the task role"}
+	wrongCall = verdict{class: fault.BadRequest, cure: "see that region, endpoint and role belong together"}
+)
 
 // byTransport says why no answer came.
 func byTransport(err error) verdict {
@@ -129,10 +146,13 @@ func byTransport(err error) verdict {
 		return verdict{fault.Timeout, "no answer in time" + from, "see that the task's subnet and security group let it reach the endpoint (NAT, or the VPC endpoints ecr.api, ecr.dkr and sts)"}
 	case errors.As(err, &dns):
 		return verdict{fault.Network, text, "see that the region exists and that the VPC resolves names"}
+	case NoIPv4(err):
+		host, _, _ := strings.Cut(askedHost(err), ":")
+		return verdict{fault.Network, text, noIPv4Cure(host)}
 	case isTransport(err):
 		return verdict{fault.Network, text, "see that the task's subnet and security group let it reach the endpoint (NAT, or the VPC endpoints ecr.api, ecr.dkr and sts)"}
 	}
-	return verdict{fault.BadRequest, text, "see that region, endpoint and role belong together"}
+	return verdict{fault.BadRequest, text, wrongCall.cure}
 }
 
 // brokenHTTP stands in net/http's errors before the reason why an answer could not be read.
@@ -191,7 +211,8 @@ func innermost(err error) string {
 	}
 }
 
-// clip makes one printable line of at most 300 bytes of a text that somebody else wrote.
+// clip makes one printable line of at most mostClip bytes of a text that somebody else wrote. What is too much is cut out of
+// the middle: AWS says who at the beginning and why at the end.
 func clip(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
@@ -199,8 +220,12 @@ func clip(s string) string {
 		}
 		return r
 	}, s)
-	if len(s) > 300 {
-		s = strings.ToValidUTF8(s[:300], "") + "…"
+	if len(s) > mostClip {
+		const half = (mostClip - len(" … ")) / 2
+		s = strings.ToValidUTF8(s[:half], "") + " … " + strings.ToValidUTF8(s[len(s)-half:], "")
 	}
 	return s
 }
+
+// mostClip holds the longest denial of AWS: two ARNs with long names, and why.
+const mostClip = 700

@@ -173,7 +173,7 @@ func (c *Client) token(ctx context.Context, s Scope) (Token, error) {
 		if known, ok := errors.AsType[*fault.Error](err); ok { // the credentials' edge has classified it
 			return Token{}, known
 		}
-		v := classify(err)
+		v := classify(err, askedOf(s))
 		return Token{}, &fault.Error{Class: v.class, Op: op, Cure: v.cure, Err: &spoken{v.text, err}}
 	}
 	issued, ok := awsmiddleware.GetServerTime(meta)

@@ -363,8 +363,8 @@ func checkText(t *testing.T, err error, raw []byte, allowed []fault.Class) {
 		t.Errorf("%q has no cure", text)
 	}
 	for _, s := range []string{text, fault.CureOf(err)} {
-		if len(s) > 700 || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) || !utf8.ValidString(s) {
-			t.Errorf("not one line of at most 700 bytes (%d): %q", len(s), s)
+		if len(s) > 1100 || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) || !utf8.ValidString(s) {
+			t.Errorf("not one line of at most 1100 bytes (%d): %q", len(s), s)
 		}
 	}
 	shown := fmt.Sprintf("%s\n%s\n%+v\n%#v", text, fault.CureOf(err), err, err)

@@ -3,7 +3,6 @@ package token
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -97,16 +96,7 @@ func (ids *identities) assume(parent *identity, role string, key step) *identity
 	}
 	client := sts.NewFromConfig(ids.cfg(), func(o *sts.Options) {
 		o.Credentials = parent
-		if o.BaseEndpoint != nil { // AWS_ENDPOINT_URL_STS: the SDK refuses both together
-			return
-		}
-		if key.fips {
-			o.EndpointOptions.UseFIPSEndpoint = aws.FIPSEndpointStateEnabled
-		}
-		if key.dual {
-			o.EndpointOptions.UseDualStackEndpoint = aws.DualStackEndpointStateEnabled
-		}
-	})
+	}, stsEndpoint(key.fips, key.dual))
 	cache := aws.NewCredentialsCache(aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
 		ctx, cancel := context.WithTimeout(ctx, ids.opts.Timeout)
 		defer cancel()
@@ -116,7 +106,26 @@ func (ids *identities) assume(parent *identity, role string, key step) *identity
 		}
 		return sessionOf(out)
 	}), func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = expiryWindow })
-	return &identity{cache: cache, explain: assumedRole(role).explain, parent: parent}
+	step := assumedRole{asked{role: role, region: ids.opts.Region}}
+	if before := strings.Fields(key.roles); len(before) > 1 {
+		step.as = before[len(before)-2]
+	}
+	return &identity{cache: cache, explain: step.explain, parent: parent}
+}
+
+// stsEndpoint has STS asked by way of the same kind of endpoint as the registry's API.
+func stsEndpoint(fips, dual bool) func(*sts.Options) {
+	return func(o *sts.Options) {
+		if o.BaseEndpoint != nil { // AWS_ENDPOINT_URL_STS: the SDK refuses both together
+			return
+		}
+		if fips {
+			o.EndpointOptions.UseFIPSEndpoint = aws.FIPSEndpointStateEnabled
+		}
+		if dual {
+			o.EndpointOptions.UseDualStackEndpoint = aws.DualStackEndpointStateEnabled
+		}
+	}
 }
 
 // sessionOf makes credentials of STS's answer, whose every member can be missing.
@@ -167,7 +176,7 @@ type taskRole struct {
 }
 
 func (t taskRole) explain(err error) *fault.Error {
-	text := classify(err).text
+	text := classify(err, asked{}).text
 	switch {
 	case t.instance && !t.allowed:
 		return &fault.Error{
@@ -200,13 +209,15 @@ func (noCredentials) Retrieve(context.Context) (aws.Credentials, error) {
 }
 
 // assumedRole explains the failures of one step of a chain.
-type assumedRole string
+type assumedRole struct{ asked }
 
-func (role assumedRole) explain(err error) *fault.Error {
-	v := classify(err)
+func (r assumedRole) explain(err error) *fault.Error {
+	v := classify(err, r.asked)
+	if v.class == fault.BadRequest && v.cure == wrongCall.cure { // a page without a code may be STS's refusal
+		v.cure = denialCure(Denial{}, r.asked)
+	}
 	if v.class == fault.AccessDenied || v.class == fault.BadRequest {
 		v.class = fault.AssumeRole
-		v.cure = fmt.Sprintf("allow sts:AssumeRole on %s in the policy of the identity before it, and name that identity (and the external id) in the role's trust policy", role)
 	}
-	return &fault.Error{Class: v.class, Op: "assume " + string(role), Cure: v.cure, Err: &spoken{v.text, err}}
+	return &fault.Error{Class: v.class, Op: "assume " + r.role, Cure: v.cure, Err: &spoken{v.text, err}}
 }

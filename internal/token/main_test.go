@@ -231,8 +231,8 @@ func wantFault(t testing.TB, err error, class fault.Class, op string, secrets ..
 		t.Errorf("%q does not say why", text)
 	}
 	for _, s := range []string{text, cure} {
-		if len(s) > 500 || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-			t.Errorf("not one line of at most 500 bytes (%d): %q", len(s), s)
+		if len(s) > 1000 || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+			t.Errorf("not one line of at most 1000 bytes (%d): %q", len(s), s)
 		}
 	}
 	wantNoSecret(t, fmt.Sprintf("%s\n%s\n%+v\n%#v", text, cure, err, err), secrets...)

@@ -50,7 +50,7 @@ func (c *Client) Credentials(ctx context.Context, s Scope, roles int) (Credentia
 func (c *Client) Endpoints(ctx context.Context, s Scope) ([]string, error) {
 	var urls []string
 	if s.Roles != "" {
-		o := sts.NewFromConfig(c.cfg()).Options()
+		o := sts.NewFromConfig(c.cfg(), stsEndpoint(s.FIPS, s.DualStack)).Options()
 		u, err := o.EndpointResolverV2.ResolveEndpoint(ctx, sts.EndpointParameters{
 			Region: &o.Region, Endpoint: o.BaseEndpoint,
 			UseFIPS:      aws.Bool(o.EndpointOptions.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled),

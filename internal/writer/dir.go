@@ -186,11 +186,11 @@ func (f found) firmAt(now time.Time) bool {
 	return !f.exists || now.Sub(time.Unix(0, f.stamp.ctime)) > settles
 }
 
-// owner returns the ids of a file's owner and group, and whether the file system tells them.
-func owner(info fs.FileInfo) (uid, gid int, ok bool) {
+// owner returns the ids of a file's owner and group; 0 where the file system does not tell them.
+func owner(info fs.FileInfo) (uid, gid int) {
 	sys, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
-		return 0, 0, false
+		return 0, 0
 	}
-	return int(sys.Uid), int(sys.Gid), true
+	return int(sys.Uid), int(sys.Gid)
 }

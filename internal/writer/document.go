@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"ecr-refresher/internal/secret"
+	"ecr-refresher/internal/textfile"
 )
 
 // Entry is one auths entry that we own.
@@ -71,9 +72,14 @@ type sighting struct {
 type SyntaxError struct {
 	Line, Column int    // from 1; columns count bytes
 	Expected     string // what belongs there
+
+	Encoding textfile.Encoding // that it seems to have, where that is why
 }
 
 func (e *SyntaxError) Error() string {
+	if e.Encoding != "" {
+		return fmt.Sprintf("it is %s, which is not valid JSON: docker config files are UTF-8 without a byte order mark", e.Encoding)
+	}
 	return fmt.Sprintf("%d:%d: expected %s", e.Line, e.Column, e.Expected)
 }
 
@@ -102,6 +108,7 @@ func Parse(b []byte) (Document, error) {
 		before := d.b[:s.i]
 		return Document{}, &SyntaxError{
 			Line: 1 + bytes.Count(before, []byte("\n")), Column: s.i - bytes.LastIndexByte(before, '\n'), Expected: s.want,
+			Encoding: textfile.EncodingOf(b),
 		}
 	}
 	d.index = sync.OnceValue(d.lookup)

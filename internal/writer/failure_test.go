@@ -24,8 +24,8 @@ func TestEveryErrorAtEveryStep(t *testing.T) {
 		class fault.Class
 		cure  string
 	}{
-		{syscall.EACCES, fault.OutputDenied, "VOLUME"},
-		{syscall.EPERM, fault.OutputDenied, "VOLUME"},
+		{syscall.EACCES, fault.OutputDenied, "SELinux"}, // owner and mode allow it
+		{syscall.EPERM, fault.OutputDenied, "SELinux"},
 		{syscall.EROFS, fault.OutputDenied, "without readOnly"},
 		{syscall.ENOSPC, fault.OutputFull, "free space on the volume that holds DIR"},
 		{syscall.EDQUOT, fault.OutputFull, "free space on the volume that holds DIR"},
@@ -211,9 +211,9 @@ func TestDenied(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.Chmod(at, 0o755) })
-	cures := []string{"class=output_denied", "VOLUME"}
+	cures := []string{"class=output_denied", at + " is our own", "chmod u+rwx " + at}
 	if os.Geteuid() == 0 {
-		cures = append(cures, at+" belongs to uid 0 and we run as uid 65532")
+		cures = []string{"class=output_denied", "VOLUME", at + " belongs to uid 0 and we run as uid 65532"}
 	}
 	expect := func(words ...string) {
 		t.Helper()

@@ -1,8 +1,11 @@
 package writer
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"syscall"
 	"testing"
 
 	"ecr-refresher/internal/fault"
@@ -34,6 +37,40 @@ func TestProbe(t *testing.T) {
 		t.Error("the file was touched")
 	}
 	left(1)
+
+	// It does what it says, in this order.
+	var done []string
+	tap(f, func(op, name string) error {
+		if op != "lstat" && op != "stat" && op != "chmod" && op != "close" && op != "open" && op != "readlink" {
+			done = append(done, op)
+		}
+		return nil
+	})
+	if err := f.Probe(); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"create", "write", "create", "write", "fsync", "rename", "remove", "syncdir"}; !slices.Equal(done, want) {
+		t.Errorf("it does %q, want %q", done, want)
+	}
+	for _, step := range []string{"create", "write", "fsync", "rename", "remove", "syncdir"} {
+		broken := true
+		tap(f, func(op, name string) error {
+			if broken && op == step {
+				broken = false
+				return syscall.EIO
+			}
+			return nil
+		})
+		if err := f.Probe(); !errors.Is(err, syscall.EIO) {
+			t.Errorf("%s fails: %v", step, err)
+		}
+		for _, s := range strays(t, at) {
+			if step != "remove" { // what cannot be removed stays until a refresher tidies
+				t.Errorf("%s fails, and %s is left", step, s)
+			}
+			_ = os.Remove(s)
+		}
+	}
 
 	err := New(Options{Path: filepath.Join(at, "none", "config.json")}).Probe()
 	if class, _ := fault.ClassOf(err); class != fault.OutputOther || fault.CureOf(err) == "" {

@@ -141,7 +141,7 @@ func look(d dir, name string) (found, error) {
 }
 
 func foundOf(info fs.FileInfo) found {
-	uid, gid, _ := owner(info)
+	uid, gid := owner(info)
 	return found{true, stampOf(info), uid, gid}
 }
 

@@ -19,6 +19,7 @@ import (
 // children are the programs that a test can run as a process of its own: this binary, started again.
 var children = map[string]func(args []string){
 	"sync":   syncChild,
+	"probe":  probeChild,
 	"mounts": mountsChild,
 	"crash":  crashChild,
 	"docker": dockerChild,

@@ -147,7 +147,7 @@ func TestOwner(t *testing.T) {
 		}
 		mustSync(t, f, wants(hostA, "a"))
 		info, _ := os.Stat(path)
-		if uid, gid, _ := owner(info); uid != 12 || gid != 34 {
+		if uid, gid := owner(info); uid != 12 || gid != 34 {
 			t.Errorf("%d:%d", uid, gid)
 		}
 	}
