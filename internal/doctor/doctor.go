@@ -16,9 +16,9 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode"
 
 	"ecr-refresher/internal/fault"
+	"ecr-refresher/internal/plain"
 	"ecr-refresher/internal/registry"
 	"ecr-refresher/internal/token"
 )
@@ -326,20 +326,16 @@ func failed(err error, paste string) []Result {
 	return fail(seen, cure)
 }
 
-// printable makes a text of others fit for a terminal: no control character but the ends of lines, and no end.
+// printable makes each line of a text safe to print: what is seen quotes others.
 func printable(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if r != '\n' && !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, s)
-	if len(s) > mostText {
-		s = strings.ToValidUTF8(s[:mostText], "") + "…"
+	lines := strings.Split(s, "\n")
+	for i := range lines {
+		lines[i] = plain.Text(lines[i], mostText)
 	}
-	return s
+	return strings.Join(lines, "\n")
 }
 
+// mostText bounds a line, in bytes.
 const mostText = 1500
 
 func took(d time.Duration) string {

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ecr-refresher/internal/fault"
+	"ecr-refresher/internal/plain"
 	"ecr-refresher/internal/writer"
 )
 
@@ -305,7 +306,7 @@ func (e *exam) helpers(o Output) Result {
 		if helper == "" {
 			helper = store
 		}
-		hidden = append(hidden, fmt.Sprintf("%s by docker-credential-%s", h, helper))
+		hidden = append(hidden, fmt.Sprintf("%s by docker-credential-%s", h, plain.Text(helper, 100)))
 		members = append(members, fmt.Sprintf("%q: \"\"", h))
 		if !optional {
 			status = Fail

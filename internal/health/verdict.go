@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"ecr-refresher/internal/fault"
+	"ecr-refresher/internal/plain"
 	"ecr-refresher/internal/refresh"
 )
 
@@ -22,11 +23,14 @@ type Verdict struct {
 }
 
 func verdict(reasons []string) Verdict {
-	for i, r := range reasons { // an error, or a helper's name in the file, may have any number of lines
-		reasons[i] = strings.ReplaceAll(r, "\n", " ")
+	for i, r := range reasons {
+		reasons[i] = plain.Text(strings.ReplaceAll(r, "\n", " "), mostReason) // a cure may have more than one line
 	}
 	return Verdict{OK: len(reasons) == 0, Reasons: reasons}
 }
+
+// mostReason bounds a reason, in bytes: an error and the cure of a helper that hides a registry with a dozen aliases fit.
+const mostReason = 4000
 
 // Live says whether the loop turns.
 func Live(v refresh.View) Verdict {

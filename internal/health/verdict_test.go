@@ -138,9 +138,9 @@ func TestVerdicts(t *testing.T) {
 				v.OnDisk[0].Sums[taskHost] = sum("a docker login")
 				v.Scopes[0].Err = &fault.Error{Class: fault.Network, Op: "ask", Err: errors.Join(errors.New("one"), errors.New("two"))}
 			},
-			[]string{primary + ": default: the entry for " + taskHost + " is not the refresher's; last attempt: network: ask: one two"},
-			[]string{primary + ": default: the entry for " + taskHost + " is not the refresher's; last attempt: network: ask: one two"},
-			[]string{primary + ": default: the entry for " + taskHost + " is not the refresher's; last attempt: network: ask: one two"},
+			[]string{primary + ": default: the entry for " + taskHost + " is not the refresher's; last attempt: network: ask: one\\ntwo"},
+			[]string{primary + ": default: the entry for " + taskHost + " is not the refresher's; last attempt: network: ask: one\\ntwo"},
+			[]string{primary + ": default: the entry for " + taskHost + " is not the refresher's; last attempt: network: ask: one\\ntwo"},
 		},
 
 		// What never makes ECS replace a task.

@@ -12,12 +12,12 @@ import (
 	"net/url"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"ecr-refresher/internal/fault"
+	"ecr-refresher/internal/plain"
 )
 
 // verdict is what a failure is, before it is known what was being done.
@@ -192,15 +192,4 @@ func innermost(err error) string {
 }
 
 // clip makes one printable line of at most 300 bytes of a text that somebody else wrote.
-func clip(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, s)
-	if len(s) > 300 {
-		s = strings.ToValidUTF8(s[:300], "") + "…"
-	}
-	return s
-}
+func clip(s string) string { return plain.Text(s, 300) }
