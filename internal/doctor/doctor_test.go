@@ -167,8 +167,11 @@ func TestVolume(t *testing.T) {
 		{name: "of an optional one", id: "helpers", content: `{"credsStore": "desktop"}`, spoil: func(t *testing.T, c *Config) { c.Registries = specs(t, host+"?optional") },
 			status: Warn, seen: "docker-credential-desktop"},
 		{name: "good", id: "foreign_auths", content: good, status: OK},
-		{name: "broken", id: "foreign_auths", content: `{"auths": {"ghcr.io": {"auth": "hunter2!"}}}`, status: Fail, seen: "entry for ghcr.io", cure: `jq 'del(.auths["ghcr.io"])'`},
-		{name: "broken with a password as its key", id: "foreign_auths", content: `{"auths": {"me:hunter2@ghcr.io": 1}}`, status: Fail, seen: "...@ghcr.io"},
+		{name: "broken", id: "foreign_auths", content: `{"auths": {"ghcr.io": {"auth": "hunter2!"}}}`, status: Fail, seen: `auths["ghcr.io"]: its auth is not base64 of USER:PASSWORD`, cure: `jq 'del(.auths["ghcr.io"])'`},
+		{name: "broken with a password as its key", id: "foreign_auths", content: `{"auths": {"me:hunter2@ghcr.io": 1}}`, status: Fail, seen: "…@ghcr.io"},
+		{name: "broken with a key that ends the shell's quotes", id: "foreign_auths", content: `{"auths": {"a'; rm -rf /; '": 1}}`, status: Fail, seen: "it is not an object"},
+		{name: "another member that is broken", id: "foreign_auths", content: `{"credHelpers": 5}`, status: Fail, seen: "skopeo", cure: `jq 'del(.credHelpers)'`},
+		{name: "a login for a repository of ours", id: "foreign_auths", content: `{"auths": {"` + host + `/team": {"auth": "YTpi"}}}`, status: Warn, seen: "podman"},
 		{name: "ours", id: "writers", content: good, status: OK, seen: "written by uid"},
 		{name: "none", id: "writers", status: OK, seen: "nobody"},
 	} {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -326,27 +327,43 @@ func (e *exam) foreignAuths(o Output) Result {
 	if err != nil {
 		return Result{Status: Skip, Seen: "skipped because the file cannot be read (document)"}
 	}
-	broken := doc.BrokenAuths()
-	if len(broken) == 0 {
-		return Result{Status: OK, Seen: "every entry of auths can be read by docker"}
+	found := doc.Obstacles(slices.Collect(maps.Keys(e.hosts())))
+	switch {
+	case found.BrokenCount > 0:
+		cure := "remove what is named where the volume is writable, and let the program that wrote it use a DOCKER_CONFIG of its own"
+		if program, ok := deletion(found.Broken); ok {
+			cure += "\njq '" + program + "' " + o.Path + " > /tmp/c && cat /tmp/c > " + o.Path
+		}
+		return Result{Status: Fail, Seen: told("entries that are not ours keep programs from reading the file", found.Broken, found.BrokenCount), Cure: cure}
+	case found.SimilarCount > 0:
+		return Result{Status: Warn, Seen: told("other logins for our registries are in the file", found.Similar, found.SimilarCount),
+			Cure: "remove them unless somebody means them: the refresher does not renew them"}
 	}
-	var dels, names []string
-	for _, b := range broken {
-		name := bare(b)
-		names = append(names, name)
-		dels = append(dels, fmt.Sprintf("del(.auths[%q])", name))
-	}
-	return Result{Status: Fail, Seen: "docker refuses the whole file, because of the entry for " + strings.Join(names, ", "),
-		Cure: "remove the entry where the volume is writable, and let its program use a DOCKER_CONFIG of its own\n" +
-			"jq '" + strings.Join(dels, " | ") + "' " + o.Path + " > /tmp/c && cat /tmp/c > " + o.Path}
+	return Result{Status: OK, Seen: "every program can read the file, and no other login is for a host of ours"}
 }
 
-// bare is a key of auths without what may be a password.
-func bare(key string) string {
-	if i := strings.LastIndexByte(key, '@'); i >= 0 {
-		return "..." + key[i:]
+func told(what string, found []writer.Obstacle, count int) string {
+	words := make([]string, len(found))
+	for i, f := range found {
+		words[i] = f.Key + ": " + f.Problem + "; " + f.Readers
 	}
-	return key
+	if more := count - len(found); more > 0 {
+		words = append(words, fmt.Sprintf("and %d more", more))
+	}
+	return fmt.Sprintf("%s (%d): %s", what, count, strings.Join(words, ". "))
+}
+
+// deletion is a program for jq that removes what is named; not ok where a name is not shown as it is, or could end the shell's quotes.
+func deletion(found []writer.Obstacle) (program string, ok bool) {
+	var dels []string
+	for _, f := range found {
+		name := strings.TrimSuffix(strings.TrimPrefix(f.Key, `auths["`), `"]`)
+		if strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.:/_-") != "" {
+			return "", false
+		}
+		dels = append(dels, "del(."+f.Key+")")
+	}
+	return strings.Join(dels, " | "), true
 }
 
 func (e *exam) writers(o Output) Result {

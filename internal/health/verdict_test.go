@@ -213,6 +213,22 @@ func TestVerdicts(t *testing.T) {
 			nil, []string{hidden(second, otherHost, "credHelpers sends "+aliasHost+" to docker-credential-pass", otherMembers)}, nil,
 		},
 		{
+			"entries that keep programs from reading the second output", func(v *refresh.View) {
+				v.OnDisk[1].Obstacles = writer.Obstacles{Broken: []writer.Obstacle{pasted, {Key: "credHelpers", Problem: "p", Readers: "r"}}, BrokenCount: 5}
+			},
+			nil,
+			[]string{
+				second + `: auths["https://index.docker.io/v1/"]: its auth is not base64 of USER:PASSWORD; docker does not read the file; ` + refresh.BrokenCure,
+				second + ": credHelpers: p; r; " + refresh.BrokenCure,
+				second + ": 3 more entries keep programs from reading the file",
+			}, nil,
+		},
+		{
+			"a login that somebody may mean", func(v *refresh.View) {
+				v.OnDisk[0].Obstacles = writer.Obstacles{Similar: []writer.Obstacle{namespaced}, SimilarCount: 1}
+			}, nil, nil, nil,
+		},
+		{
 			"credsStore, with docker's exception for each host", func(v *refresh.View) {
 				v.OnDisk[0].CredsStore = "desktop"
 				v.OnDisk[0].CredHelpers = map[string]string{taskHost: "", otherHost: "", aliasHost: ""}

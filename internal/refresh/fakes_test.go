@@ -219,6 +219,7 @@ type fakeFile struct {
 	badMode  bool
 	sums     map[string]writer.Sum
 	recalled map[string]writer.Grant
+	others   writer.Obstacles
 	err      error         // of Sync and Look
 	readable bool          // err is of Sync alone
 	block    chan struct{} // Sync, Look and Recall hang until it is closed
@@ -295,9 +296,9 @@ func (f *fakeFile) Look() (writer.View, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.readable {
-		return writer.View{Exists: f.exists, Sums: f.sums}, nil
+		return writer.View{Exists: f.exists, Sums: f.sums, Obstacles: f.others}, nil
 	}
-	return writer.View{Exists: f.exists, Sums: f.sums}, f.err
+	return writer.View{Exists: f.exists, Sums: f.sums, Obstacles: f.others}, f.err
 }
 
 func (f *fakeFile) Recall() map[string]writer.Grant {

@@ -225,6 +225,7 @@ func (l *Loop) turn(ctx context.Context) time.Duration {
 	if l.dirty {
 		l.publishSnapshot() // before the files are written: no view finds a token there that its snapshot does not know
 	}
+	l.startLooks(ctx)
 	l.startSyncs(ctx)
 	l.verifyHourly(ctx)
 	l.quieten()
@@ -236,7 +237,7 @@ func (l *Loop) turn(ctx context.Context) time.Duration {
 func (l *Loop) lookAtAll() {
 	l.looked = l.clock.Elapsed()
 	for _, o := range l.outputs {
-		o.changed = true
+		o.changed, o.obstacles.look = true, true
 	}
 }
 

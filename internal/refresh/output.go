@@ -24,6 +24,8 @@ type output struct {
 
 	repairs []time.Duration // the last ones, on the elapsed clock
 	fought  int             // repairs in a row while contested
+
+	obstacles obstacles
 }
 
 const (
@@ -151,7 +153,7 @@ func (l *Loop) writeFailed(o *output, err error) {
 // noticed hears that a file has changed. One that could not be read may have been mended, or deleted as its cure says: that is
 // looked at soon. Other failures wait as long as they would have, for a write that fails changes the directory itself.
 func (l *Loop) noticed(o *output) {
-	o.changed = true
+	o.changed, o.obstacles.look = true, true
 	if Class(o.state.Err) == fault.OutputInvalid {
 		o.notYet = min(o.notYet, max(l.clock.Elapsed(), o.failed+MinInterval))
 	}

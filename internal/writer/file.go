@@ -107,6 +107,7 @@ type View struct {
 	Sums        map[string]Sum    // by host, of our hosts' entries that a consumer can use
 	CredsStore  string            // a helper that hides every auths entry
 	CredHelpers map[string]string // helpers that hide a host's entry
+	Obstacles   Obstacles         // what else is in the way of a consumer
 }
 
 // Look says what a reader would find now. It costs one lstat where the file has not changed since the last look.
@@ -129,6 +130,7 @@ func (f *File) Look() (View, error) {
 			return View{}, err
 		}
 		s.view = f.viewOf(doc, s.seen, nil)
+		s.view.Obstacles = doc.Obstacles(f.hosts)
 		doc.erase()
 	}
 	return s.view, nil
