@@ -229,7 +229,7 @@ func TestDoctorBesideARefresher(t *testing.T) {
 			t.Errorf("not in the doctor's words: %+v", c)
 		}
 	}
-	if want := []string{"role_hidden", "proxy", "ca_bundle", "volume", "mount", "file_mount", "owner", "space", "document", "helpers", "foreign_auths", "writers"}; !slices.Equal(ids, want) {
+	if want := []string{"role_hidden", "proxy", "ca_bundle", "volume", "mount", "file_mount", "owner", "space", "document", "consumer", "helpers", "foreign_auths", "writers"}; !slices.Equal(ids, want) {
 		t.Errorf("the cheap checks are %v", ids)
 	}
 	if after := p.aws.Calls(); fmt.Sprint(before) != fmt.Sprint(after) {

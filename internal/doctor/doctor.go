@@ -122,7 +122,7 @@ func Checks() []Check {
 		{ID: "writable", Title: "Can the refresher write there?", most: diskMost, run: onDisk((*exam).writable)},
 		{ID: "space", Title: "Is there room on the volume?", Cheap: true, most: diskMost, run: onDisk((*exam).space)},
 		{ID: "document", Title: "Is the file a document that can be kept?", Cheap: true, most: diskMost, run: onDisk((*exam).document)},
-		{ID: "consumer", Title: "Can a consumer's user read it?", most: diskMost, run: onDisk((*exam).consumer)},
+		{ID: "consumer", Title: "Can a consumer's user read it?", Cheap: true, most: diskMost, run: onDisk((*exam).consumer)},
 		{ID: "helpers", Title: "Does a credential helper stand in the way?", Cheap: true, most: diskMost, run: onDisk((*exam).helpers)},
 		{ID: "foreign_auths", Title: "Does somebody else's entry break the file?", Cheap: true, most: diskMost, run: onDisk((*exam).foreignAuths)},
 		{ID: "writers", Title: "Does another program write the file?", Cheap: true, most: diskMost, run: onDisk((*exam).writers)},

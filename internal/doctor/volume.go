@@ -253,44 +253,6 @@ func (e *exam) document(o Output) Result {
 	return Result{Status: OK, Seen: fmt.Sprintf("valid; auths: %d in all, %d of our %d", len(doc.Hosts()), have, len(e.hosts()))}
 }
 
-func (e *exam) consumer(o Output) Result {
-	dir, err := os.Stat(dirOf(o))
-	if err != nil {
-		return Result{Status: Fail, Seen: err.Error(), Cure: "see the check volume"}
-	}
-	mode, owner, what := o.Mode, os.Geteuid(), "the file, once it is there,"
-	if info, err := os.Stat(o.Path); err == nil {
-		mode, what = info.Mode(), "the file"
-		owner = ownerOf(info)
-	}
-	dirOwner := ownerOf(dir)
-	seen := fmt.Sprintf("%s is uid %d's with mode %04o, its directory uid %d's with mode %04o", what, owner, mode.Perm(), dirOwner, dir.Mode().Perm())
-	uid := e.ConsumerUID
-	const cure = "let others read: the image's default, as the task-private volume is the boundary\nREFRESHER_OUTPUT_MODE=0644"
-	switch {
-	case uid == 0:
-		return Result{Status: OK, Seen: seen + ": uid 0 reads everything"}
-	case reads(dir.Mode(), dirOwner, uid, 1) && reads(mode, owner, uid, 4):
-		if uid < 0 {
-			return Result{Status: OK, Seen: seen + ": every user reads it"}
-		}
-		return Result{Status: OK, Seen: fmt.Sprintf("%s: uid %d reads it", seen, uid)}
-	case uid >= 0 && !reads(dir.Mode(), dirOwner, uid, 1):
-		return Result{Status: Fail, Seen: fmt.Sprintf("%s: uid %d cannot enter the directory", seen, uid), Cure: "let others enter the directory\nchmod o+x " + dirOf(o)}
-	case uid >= 0:
-		return Result{Status: Fail, Seen: fmt.Sprintf("%s: uid %d cannot read it", seen, uid), Cure: cure}
-	}
-	return Result{Status: Warn, Seen: seen + ": consumers that run as another user cannot read it (--consumer-uid says who they are)", Cure: cure}
-}
-
-// reads reports whether a mode gives a bit (4 read, 1 enter) to a user who is in no group of the owner's; uid < 0 is everybody.
-func reads(mode fs.FileMode, owner, uid int, bit fs.FileMode) bool {
-	if uid >= 0 && uid == owner {
-		return mode.Perm()&(bit<<6) != 0
-	}
-	return mode.Perm()&bit != 0
-}
-
 func (e *exam) helpers(o Output) Result {
 	doc, _, err := file(o)
 	if err != nil {
