@@ -220,6 +220,7 @@ type fakeFile struct {
 	sums     map[string]writer.Sum
 	recalled map[string]writer.Grant
 	others   writer.Obstacles
+	glances  int           // calls of Look that have begun
 	err      error         // of Sync and Look
 	readable bool          // err is of Sync alone
 	block    chan struct{} // Sync, Look and Recall hang until it is closed
@@ -289,6 +290,9 @@ func (f *fakeFile) Sync(want []writer.Want) (writer.Result, error) {
 }
 
 func (f *fakeFile) Look() (writer.View, error) {
+	f.mu.Lock()
+	f.glances++
+	f.mu.Unlock()
 	f.wait()
 	if f.seeing > 0 {
 		time.Sleep(f.seeing)

@@ -196,6 +196,20 @@ func TestSimilarEntries(t *testing.T) {
 	}
 }
 
+// Of repeated keys the one that programs find counts.
+func TestSimilarEntriesThatRepeat(t *testing.T) {
+	team := `"` + ecrHost + `/team":{}`
+	for doc, want := range map[string]int{
+		`{"auths":{` + team + `,` + team + `}}`:           1,
+		`{"Auths":{` + team + `},"auths":{` + team + `}}`: 1,
+		`{"auths":{` + team + `},"auths":null}`:           0,
+	} {
+		if got := parse(t, doc).Obstacles([]string{ecrHost}); got.SimilarCount != want || len(got.Similar) != want {
+			t.Errorf("%s: %+v, want %d", doc, got, want)
+		}
+	}
+}
+
 // A report is short and printable whatever the keys are.
 func TestObstaclesAreBounded(t *testing.T) {
 	var members []string
