@@ -62,7 +62,7 @@ func (a access) allows(uid int, bit fs.FileMode) bool {
 	for _, e := range a.acl {
 		has := e.perm&bit != 0
 		switch {
-		case e.tag == aclUser && uid >= 0 && uint32(uid) == e.id: //nolint:gosec // G115: a user's number
+		case e.tag == aclUser && uid >= 0 && uint32(uid) == e.id:
 			return has
 		case everybody && !has && (e.tag == aclUser && int64(e.id) != int64(a.owner) || e.tag == aclGroup):
 			return false

@@ -225,8 +225,8 @@ func (l *Loop) turn(ctx context.Context) time.Duration {
 	if l.dirty {
 		l.publishSnapshot() // before the files are written: no view finds a token there that its snapshot does not know
 	}
-	l.startLooks(ctx)
 	l.startSyncs(ctx)
+	l.startLooks(ctx)
 	l.verifyHourly(ctx)
 	l.quieten()
 	l.turned.Store(int64(time.Since(l.born)))

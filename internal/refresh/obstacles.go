@@ -29,12 +29,12 @@ const (
 	obstacleWithin = time.Hour
 )
 
-// startLooks looks for what is in the way of the readers of each file that may have changed. It does not wait for a token: the
-// obstacle may have been there before, and keeps the next token from being used.
+// startLooks looks for what is in the way of the readers of each file that may have changed, after the write that it may need. It
+// does not wait for a token: the obstacle may have been there before, and keeps the next token from being used.
 func (l *Loop) startLooks(ctx context.Context) {
 	for _, o := range l.outputs {
 		s := &o.obstacles
-		if !s.look || s.inFlight.Load() {
+		if !s.look || s.inFlight.Load() || o.inFlight {
 			continue
 		}
 		s.look = false

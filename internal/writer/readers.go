@@ -96,12 +96,12 @@ func authsKey(key []byte) string {
 
 // brokenAuth says what is wrong with an entry, and who does not read the file because of it; nothing where it is sound. A type counts
 // wherever it is, a login only where no later key overrides it.
-func (p *document) brokenAuth(h *host, inUse bool) (problem, readers string) {
-	b := p.b[h.val.from:h.val.to]
+func (d *document) brokenAuth(h *host, inUse bool) (problem, readers string) {
+	b := d.b[h.val.from:h.val.to]
 	auth := []byte(nil)
 	switch {
 	case h.auth.to > 0: // "auth", a string, and nothing else
-		auth = text(p.b, h.auth)
+		auth = text(d.b, h.auth)
 	case b[0] != '{' && b[0] != 'n':
 		return "it is not an object", andPodman
 	default:
