@@ -126,7 +126,7 @@ func TestDashboardAsksForWhatThereIs(t *testing.T) {
 	}
 	for _, m := range []string{
 		"token_expiry_timestamp_seconds", "token_valid", "token_accepted", "refresh_errors_total", "refresh_total", "refresh_duration_seconds_bucket",
-		"output_repairs_total", "output_contested", "output_shadowed", "output_errors_total", "clock_skew_seconds", "next_refresh_timestamp_seconds", "consecutive_failures",
+		"output_repairs_total", "output_contested", "output_shadowed", "output_broken_entries", "output_errors_total", "clock_skew_seconds", "next_refresh_timestamp_seconds", "consecutive_failures",
 	} {
 		if !used["ecr_refresher_"+m] {
 			t.Errorf("nothing shows %s", m)

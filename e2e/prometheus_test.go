@@ -96,6 +96,7 @@ func TestPrometheus(t *testing.T) {
 		{"ecr_refresher_output_repairs_total", func(v float64) bool { return v == 0 }},
 		{"ecr_refresher_output_contested", func(v float64) bool { return v == 0 }},
 		{"ecr_refresher_output_shadowed", func(v float64) bool { return v == 0 }},
+		{"ecr_refresher_output_broken_entries", func(v float64) bool { return v == 0 }},
 		{"abs(ecr_refresher_clock_skew_seconds)", func(v float64) bool { return v < 5 }},
 		{`ecr_refresher_registry_info{registry="default",host="` + registryHost + `",account="123456789012",region="us-west-2",partition="aws"}`, func(v float64) bool { return v == 1 }},
 		{`ecr_refresher_task_info{task_arn=~"arn:aws:ecs:us-west-2:123456789012:task/.+"}`, func(v float64) bool { return v == 1 }},

@@ -99,6 +99,7 @@ func doctorConfig(inv invocation, cli parsed) doctor.Config {
 func cheapChecks(ctx context.Context, inv invocation, set settings, a assembly) func() []health.Check {
 	set.registries = a.specs
 	cfg := doctorConfig(inv, parsed{settings: set})
+	cfg.ConsumerUID = -1 // any
 	look := doctor.Watch(cfg)
 	return func() []health.Check {
 		var checks []health.Check

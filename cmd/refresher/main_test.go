@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -63,6 +64,7 @@ func TestScript(t *testing.T) {
 			"fault":     scriptFault,
 			"calls":     scriptCalls,
 			"get":       scriptGet,
+			"await":     scriptAwait,
 			"tokenlife": scriptTokenLife,
 			"notoken":   scriptNoToken,
 			"status":    scriptStatus,
@@ -108,6 +110,19 @@ func scriptGet(ts *testscript.TestScript, _ bool, args []string) {
 	})
 	if !ok {
 		ts.Fatalf("GET %s: last answer %s %s", args[0], status, body)
+	}
+}
+
+// await FILE TEXT [N]: the file has the text within 10 s, or has it N times.
+func scriptAwait(ts *testscript.TestScript, _ bool, args []string) {
+	n := 1
+	if len(args) > 2 {
+		var err error
+		n, err = strconv.Atoi(args[2])
+		ts.Check(err)
+	}
+	if !within(10*time.Second, func() bool { return strings.Count(ts.ReadFile(args[0]), args[1]) >= n }) {
+		ts.Fatalf("%s does not have %q %d times:\n%s", args[0], args[1], n, ts.ReadFile(args[0]))
 	}
 }
 

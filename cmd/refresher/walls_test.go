@@ -16,7 +16,7 @@ import (
 const module = "ecr-refresher/"
 
 // walls says of each of our packages which others of ours it may import, without its tests. Arrows point down and never back;
-// fault, secret and suggest, which all may share, may be added to any row but the last ones, which import nothing of ours.
+// fault, plain, secret and suggest, which all may share, may be added to any row but the last ones, which import nothing of ours.
 var walls = map[string][]string{
 	"cmd/refresher": {"internal/doctor", "internal/taskdef", "internal/iam", "internal/health", "internal/healthcheck", "internal/metrics", "internal/httpd",
 		"internal/refresh", "internal/token", "internal/writer", "internal/ecs", "internal/registry", "internal/fault", "internal/suggest"},
@@ -25,24 +25,25 @@ var walls = map[string][]string{
 
 	"cmd/healthcheck": {"internal/healthcheck"},
 
-	"internal/doctor":  {"internal/iam", "internal/token", "internal/writer", "internal/registry", "internal/fault", "internal/textfile"},
-	"internal/health":  {"internal/refresh", "internal/fault"},
+	"internal/doctor":  {"internal/iam", "internal/token", "internal/writer", "internal/registry", "internal/fault", "internal/plain", "internal/textfile"},
+	"internal/health":  {"internal/refresh", "internal/fault", "internal/plain"},
 	"internal/metrics": {"internal/refresh", "internal/fault"},
 	"internal/fleet":   {"internal/refresh", "internal/fault"},
-	"internal/refresh": {"internal/token", "internal/writer", "internal/registry", "internal/fault", "internal/secret"},
-	"internal/token":   {"internal/registry", "internal/fault", "internal/secret", "internal/trust"},
-	"internal/writer":  {"internal/fault", "internal/secret", "internal/textfile"},
+	"internal/refresh": {"internal/token", "internal/writer", "internal/registry", "internal/fault", "internal/plain", "internal/secret"},
+	"internal/token":   {"internal/registry", "internal/fault", "internal/plain", "internal/secret", "internal/trust"},
+	"internal/writer":  {"internal/fault", "internal/plain", "internal/secret", "internal/textfile"},
 	"internal/taskdef": {"internal/registry", "internal/textfile"},
 	"internal/iam":     {"internal/registry"},
 
 	"internal/sim": {}, // tests, and its package comment
 	"deploy":       {}, // tests
 
-	"internal/ecs":         {},
+	"internal/ecs":         {"internal/plain"},
 	"internal/httpd":       {},
 	"internal/healthcheck": {},
 	"internal/registry":    {"internal/suggest"},
-	"internal/fault":       {},
+	"internal/fault":       {"internal/plain"},
+	"internal/plain":       {},
 	"internal/secret":      {},
 	"internal/suggest":     {},
 	"internal/textfile":    {},

@@ -16,9 +16,9 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode"
 
 	"ecr-refresher/internal/fault"
+	"ecr-refresher/internal/plain"
 	"ecr-refresher/internal/registry"
 	"ecr-refresher/internal/token"
 )
@@ -123,7 +123,7 @@ func Checks() []Check {
 		{ID: "writable", Title: "Can the refresher write there?", most: diskMost, run: onDisk((*exam).writable)},
 		{ID: "space", Title: "Is there room on the volume?", Cheap: true, most: diskMost, run: onDisk((*exam).space)},
 		{ID: "document", Title: "Is the file a document that can be kept?", Cheap: true, most: diskMost, run: onDisk((*exam).document)},
-		{ID: "consumer", Title: "Can a consumer's user read it?", most: diskMost, run: onDisk((*exam).consumer)},
+		{ID: "consumer", Title: "Can a consumer's user read it?", Cheap: true, most: diskMost, run: onDisk((*exam).consumer)},
 		{ID: "helpers", Title: "Does a credential helper stand in the way?", Cheap: true, most: diskMost, run: onDisk((*exam).helpers)},
 		{ID: "foreign_auths", Title: "Does somebody else's entry break the file?", Cheap: true, most: diskMost, run: onDisk((*exam).foreignAuths)},
 		{ID: "writers", Title: "Does another program write the file?", Cheap: true, most: diskMost, run: onDisk((*exam).writers)},
@@ -343,20 +343,16 @@ func cutCure(text string) (seen, cure string) {
 	return text, ""
 }
 
-// printable makes a text of others fit for a terminal: no control character but the ends of lines, and no end.
+// printable makes each line of a text safe to print: what is seen quotes others.
 func printable(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if r != '\n' && !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, s)
-	if len(s) > mostText {
-		s = strings.ToValidUTF8(s[:mostText], "") + "…"
+	lines := strings.Split(s, "\n")
+	for i := range lines {
+		lines[i] = plain.Text(lines[i], mostText)
 	}
-	return s
+	return strings.Join(lines, "\n")
 }
 
+// mostText bounds a line, in bytes.
 const mostText = 1500
 
 func took(d time.Duration) string {

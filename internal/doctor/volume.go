@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ecr-refresher/internal/fault"
+	"ecr-refresher/internal/plain"
 	"ecr-refresher/internal/textfile"
 	"ecr-refresher/internal/writer"
 )
@@ -264,44 +266,6 @@ func recode(from textfile.Encoding, path string) string {
 	return with + path + " > /tmp/c && cat /tmp/c > " + path
 }
 
-func (e *exam) consumer(o Output) Result {
-	dir, err := os.Stat(dirOf(o))
-	if err != nil {
-		return Result{Status: Fail, Seen: err.Error(), Cure: "see the check volume"}
-	}
-	mode, owner, what := o.Mode, os.Geteuid(), "the file, once it is there,"
-	if info, err := os.Stat(o.Path); err == nil {
-		mode, what = info.Mode(), "the file"
-		owner = ownerOf(info)
-	}
-	dirOwner := ownerOf(dir)
-	seen := fmt.Sprintf("%s is uid %d's with mode %04o, its directory uid %d's with mode %04o", what, owner, mode.Perm(), dirOwner, dir.Mode().Perm())
-	uid := e.ConsumerUID
-	const cure = "let others read: the image's default, as the task-private volume is the boundary\nREFRESHER_OUTPUT_MODE=0644"
-	switch {
-	case uid == 0:
-		return Result{Status: OK, Seen: seen + ": uid 0 reads everything"}
-	case reads(dir.Mode(), dirOwner, uid, 1) && reads(mode, owner, uid, 4):
-		if uid < 0 {
-			return Result{Status: OK, Seen: seen + ": every user reads it"}
-		}
-		return Result{Status: OK, Seen: fmt.Sprintf("%s: uid %d reads it", seen, uid)}
-	case uid >= 0 && !reads(dir.Mode(), dirOwner, uid, 1):
-		return Result{Status: Fail, Seen: fmt.Sprintf("%s: uid %d cannot enter the directory", seen, uid), Cure: "let others enter the directory\nchmod o+x " + dirOf(o)}
-	case uid >= 0:
-		return Result{Status: Fail, Seen: fmt.Sprintf("%s: uid %d cannot read it", seen, uid), Cure: cure}
-	}
-	return Result{Status: Warn, Seen: seen + ": consumers that run as another user cannot read it (--consumer-uid says who they are)", Cure: cure}
-}
-
-// reads reports whether a mode gives a bit (4 read, 1 enter) to a user who is in no group of the owner's; uid < 0 is everybody.
-func reads(mode fs.FileMode, owner, uid int, bit fs.FileMode) bool {
-	if uid >= 0 && uid == owner {
-		return mode.Perm()&(bit<<6) != 0
-	}
-	return mode.Perm()&bit != 0
-}
-
 func (e *exam) helpers(o Output) Result {
 	doc, _, err := file(o)
 	if err != nil {
@@ -318,7 +282,7 @@ func (e *exam) helpers(o Output) Result {
 		if helper == "" {
 			helper = store
 		}
-		hidden = append(hidden, fmt.Sprintf("%s by docker-credential-%s", h, helper))
+		hidden = append(hidden, fmt.Sprintf("%s by docker-credential-%s", h, plain.Text(helper, 100)))
 		members = append(members, fmt.Sprintf("%q: \"\"", h))
 		if !optional {
 			status = Fail
@@ -340,27 +304,43 @@ func (e *exam) foreignAuths(o Output) Result {
 	if err != nil {
 		return Result{Status: Skip, Seen: "skipped because the file cannot be read (document)"}
 	}
-	broken := doc.BrokenAuths()
-	if len(broken) == 0 {
-		return Result{Status: OK, Seen: "every entry of auths can be read by docker"}
+	found := doc.Obstacles(slices.Collect(maps.Keys(e.hosts())))
+	switch {
+	case found.BrokenCount > 0:
+		cure := "remove what is named where the volume is writable, and let the program that wrote it use a DOCKER_CONFIG of its own"
+		if program, ok := deletion(found.Broken); ok {
+			cure += "\njq '" + program + "' " + o.Path + " > /tmp/c && cat /tmp/c > " + o.Path
+		}
+		return Result{Status: Fail, Seen: told("entries that are not ours keep programs from reading the file", found.Broken, found.BrokenCount), Cure: cure}
+	case found.SimilarCount > 0:
+		return Result{Status: Warn, Seen: told("other logins for our registries are in the file", found.Similar, found.SimilarCount),
+			Cure: "remove them unless somebody means them: the refresher does not renew them"}
 	}
-	var dels, names []string
-	for _, b := range broken {
-		name := bare(b)
-		names = append(names, name)
-		dels = append(dels, fmt.Sprintf("del(.auths[%q])", name))
-	}
-	return Result{Status: Fail, Seen: "docker refuses the whole file, because of the entry for " + strings.Join(names, ", "),
-		Cure: "remove the entry where the volume is writable, and let its program use a DOCKER_CONFIG of its own\n" +
-			"jq '" + strings.Join(dels, " | ") + "' " + o.Path + " > /tmp/c && cat /tmp/c > " + o.Path}
+	return Result{Status: OK, Seen: "every program can read the file, and no other login is for a host of ours"}
 }
 
-// bare is a key of auths without what may be a password.
-func bare(key string) string {
-	if i := strings.LastIndexByte(key, '@'); i >= 0 {
-		return "..." + key[i:]
+func told(what string, found []writer.Obstacle, count int) string {
+	words := make([]string, len(found))
+	for i, f := range found {
+		words[i] = f.Key + ": " + f.Problem + "; " + f.Readers
 	}
-	return key
+	if more := count - len(found); more > 0 {
+		words = append(words, fmt.Sprintf("and %d more", more))
+	}
+	return fmt.Sprintf("%s (%d): %s", what, count, strings.Join(words, ". "))
+}
+
+// deletion is a program for jq that removes what is named; not ok where a name is not shown as it is, or could end the shell's quotes.
+func deletion(found []writer.Obstacle) (program string, ok bool) {
+	var dels []string
+	for _, f := range found {
+		name := strings.TrimSuffix(strings.TrimPrefix(f.Key, `auths["`), `"]`)
+		if strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.:/_-") != "" {
+			return "", false
+		}
+		dels = append(dels, "del(."+f.Key+")")
+	}
+	return strings.Join(dels, " | "), true
 }
 
 func (e *exam) writers(o Output) Result {

@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"ecr-refresher/internal/plain"
 )
 
 // Task is what ECS says of the task we run in. ARN, Partition, Region, Account and ID are never empty in a Task returned
@@ -101,11 +103,5 @@ const (
 // madeOf reports whether s is not empty and has only characters of set.
 func madeOf(s, set string) bool { return s != "" && strings.Trim(s, set) == "" }
 
-// excerpt quotes the beginning of something foreign for an error: 80 bytes show what answered, and are no dump.
-func excerpt(s string) string {
-	const most = 80
-	if len(s) > most {
-		return fmt.Sprintf("%q…", s[:most])
-	}
-	return fmt.Sprintf("%q", s)
-}
+// excerpt quotes something foreign for an error: 80 bytes show what answered, and are no dump.
+func excerpt(s string) string { return `"` + plain.Text(s, 80) + `"` }

@@ -8,6 +8,8 @@ package fault
 import (
 	"errors"
 	"fmt"
+
+	"ecr-refresher/internal/plain"
 )
 
 // Class names a reason. It is a log field, a metric label and a word in documentation: never rename one.
@@ -98,8 +100,12 @@ type Error struct {
 	Err   error  // the cause; never nil
 }
 
-// Error tells what was being done and why it did not work. The class and the cure are told beside it, not in it.
-func (e *Error) Error() string { return fmt.Sprintf("%s: %v", e.Op, e.Err) }
+// Error tells what was being done and why it did not work, in one printable line: a cause may quote what others wrote. The class
+// and the cure are told beside it, not in it.
+func (e *Error) Error() string { return plain.Text(fmt.Sprintf("%s: %v", e.Op, e.Err), mostText) }
+
+// mostText bounds the text of an error, in bytes: it is part of a log line, of which drivers cut off what is above 16 KB.
+const mostText = 2000
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }

@@ -165,6 +165,7 @@ func fullView(t *testing.T) refresh.View {
 	everywhere(&v, func(d *refresh.OnDisk) { delete(d.Sums, "public.ecr.aws") })
 	v.Outputs[0].Contested, v.Outputs[0].Found, v.Outputs[0].Repairs = true, "the file was missing", 7
 	v.OnDisk[0].CredHelpers = map[string]string{aliasHost: "pass"}
+	v.OnDisk[0].Obstacles = writer.Obstacles{Broken: []writer.Obstacle{pasted}, BrokenCount: 1, Similar: []writer.Obstacle{namespaced}, SimilarCount: 1}
 	v.Outputs[1].Err = unwritable()
 	return v
 }

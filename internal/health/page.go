@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"ecr-refresher/internal/refresh"
 )
 
 // page is the status for a person who looks at the task with a browser, perhaps through a port forward and on a phone: one
@@ -101,6 +103,8 @@ func inTheWay(s Status) string {
 	switch {
 	case has(func(o OutputStatus) bool { return len(o.Shadowed) > 0 }):
 		return "The file holds valid tokens, and a credential helper hides them from docker."
+	case has(func(o OutputStatus) bool { return o.BrokenCount > 0 }):
+		return "The file holds valid tokens, and an entry of another program keeps programs from reading it."
 	case has(func(o OutputStatus) bool { return o.Contested }):
 		return "The file holds valid tokens, and another program keeps changing it."
 	case has(func(o OutputStatus) bool { return o.Error != nil }):
@@ -176,6 +180,9 @@ func troubles(s Status) []trouble {
 		}
 		if o.Contested {
 			add(warn, "contested", "another program changes our entries again and again", contestedCure, o.Path)
+		}
+		for _, e := range o.Broken {
+			add(warn, "entry that breaks the file", e.Key+": "+e.Problem+"; "+e.Readers, refresh.BrokenCure, o.Path)
 		}
 		for _, h := range hiddenIn(o) {
 			var named []string

@@ -180,9 +180,22 @@ func writeOutputs(b *strings.Builder, s Status) {
 		default:
 			small(b, fmt.Sprintf("repaired %d times", o.Repairs))
 		}
+		for _, e := range o.Similar {
+			small(b, esc(e.Key+": "+e.Problem+"; "+e.Readers))
+		}
+		if n := o.SimilarCount - len(o.Similar); n > 0 {
+			small(b, counted(n, "more such login", "more such logins"))
+		}
 		b.WriteString("</div></li>\n")
 	}
 	b.WriteString("</ul>\n")
+}
+
+func counted(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
 }
 
 func outputState(s Status, o OutputStatus) (how tone, state string) {
@@ -201,6 +214,8 @@ func outputState(s Status, o OutputStatus) (how tone, state string) {
 		return how, "not written: " + string(o.Error.Class)
 	case o.Contested:
 		return warn, "contested"
+	case o.BrokenCount > 0:
+		return warn, fmt.Sprintf("not read by some programs: %s", counted(o.BrokenCount, "entry", "entries"))
 	case len(o.Shadowed) > 0:
 		return warn, fmt.Sprintf("hidden from docker for %d of %d registries", len(o.Shadowed), len(s.Registries))
 	}

@@ -108,6 +108,17 @@ var pageStates = []struct {
 		[]string{"✕ The refresher hangs", "<p>the loop hangs: it should have turned 11m0s ago</p>"}, nil,
 	},
 	{
+		"broken entry", func(v *refresh.View) {
+			v.OnDisk[0].Obstacles = writer.Obstacles{Broken: []writer.Obstacle{pasted}, BrokenCount: 1}
+		}, []string{"▲ Logged in, but not all is well", "an entry of another program keeps programs from reading it", "entry that breaks the file</h3>",
+			"auths[&#34;https://index.docker.io/v1/&#34;]: its auth is not base64", refresh.BrokenCure, "not read by some programs: 1 entry"}, []string{"✕"},
+	},
+	{
+		"similar entry", func(v *refresh.View) {
+			v.OnDisk[0].Obstacles = writer.Obstacles{Similar: []writer.Obstacle{namespaced}, SimilarCount: 3}
+		}, []string{"✓ Logged in", "a login for repositories of " + taskHost + "; podman uses it for team", "2 more such logins"}, []string{"What to do"},
+	},
+	{
 		"overdue", func(v *refresh.View) { v.Scopes[0].Due = now.Add(-time.Minute); v.Scopes[0].Adopted = true },
 		[]string{"renewal now", "found in the file at the start"}, nil,
 	},

@@ -73,7 +73,21 @@ type OutputStatus struct {
 	Contested bool     `json:"contested,omitempty"`
 	Repairs   int      `json:"repairs"`
 	Shadowed  []string `json:"shadowed,omitempty"` // registries whose entry a helper hides, and how
-	Error     *Problem `json:"error,omitempty"`
+
+	// Entries of others, the first ten of each: what keeps programs from reading the file, and logins for our hosts under other keys.
+	Broken       []OtherEntry `json:"broken_entries,omitempty"`
+	BrokenCount  int          `json:"broken_entry_count,omitempty"`
+	Similar      []OtherEntry `json:"similar_entries,omitempty"`
+	SimilarCount int          `json:"similar_entry_count,omitempty"`
+
+	Error *Problem `json:"error,omitempty"`
+}
+
+// OtherEntry is an entry that is not ours and gets in the way of the file's readers.
+type OtherEntry struct {
+	Key     string `json:"key"`     // auths["KEY"], or the name of another member of the document
+	Problem string `json:"problem"` // what is wrong with it, or what it is
+	Readers string `json:"readers"` // which programs it concerns
 }
 
 // Problem is an error as it is told to people and scripts.
@@ -137,6 +151,13 @@ func outputStatus(v refresh.View, o int) OutputStatus {
 		if hidden := v.Shadowed(o, i); hidden != "" {
 			s.Shadowed = append(s.Shadowed, r.Spec.Name+": "+hidden)
 		}
+	}
+	s.BrokenCount, s.SimilarCount = disk.Obstacles.BrokenCount, disk.Obstacles.SimilarCount
+	for _, e := range disk.Obstacles.Broken {
+		s.Broken = append(s.Broken, OtherEntry(e))
+	}
+	for _, e := range disk.Obstacles.Similar {
+		s.Similar = append(s.Similar, OtherEntry(e))
 	}
 	return s
 }

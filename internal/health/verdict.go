@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"ecr-refresher/internal/fault"
+	"ecr-refresher/internal/plain"
 	"ecr-refresher/internal/refresh"
 )
 
@@ -22,11 +23,14 @@ type Verdict struct {
 }
 
 func verdict(reasons []string) Verdict {
-	for i, r := range reasons { // an error, or a helper's name in the file, may have any number of lines
-		reasons[i] = strings.ReplaceAll(r, "\n", " ")
+	for i, r := range reasons {
+		reasons[i] = plain.Text(strings.ReplaceAll(r, "\n", " "), mostReason) // a cure may have more than one line
 	}
 	return Verdict{OK: len(reasons) == 0, Reasons: reasons}
 }
+
+// mostReason bounds a reason, in bytes: an error and the cure of a helper that hides a registry with a dozen aliases fit.
+const mostReason = 4000
 
 // Live says whether the loop turns.
 func Live(v refresh.View) Verdict {
@@ -43,8 +47,8 @@ func Healthy(v refresh.View) Verdict {
 	return verdict(append(Live(v).Reasons, unusable(v, 0)...))
 }
 
-// Ready says, strictly, whether all is as it should be: Healthy for every output, and nothing hides an entry, fails to be
-// written or is fought over.
+// Ready says, strictly, whether all is as it should be: Healthy for every output, and nothing hides an entry, keeps programs from
+// reading the file, fails to be written or is fought over. A login under a similar key may be meant and does not count.
 func Ready(v refresh.View) Verdict {
 	reasons := Live(v).Reasons
 	for o, out := range v.Outputs {
@@ -56,8 +60,21 @@ func Ready(v refresh.View) Verdict {
 			reasons = append(reasons, fmt.Sprintf("%s: contested: another program changes our entries again and again (%s); let it use a DOCKER_CONFIG of its own, or mount the volume read-only there", out.Name, out.Found))
 		}
 		reasons = append(reasons, entries...)
+		reasons = append(reasons, broken(v, o)...)
 	}
 	return verdict(reasons)
+}
+
+// broken says which entries of others keep programs from reading an output.
+func broken(v refresh.View, o int) (reasons []string) {
+	output, found := v.Outputs[o].Name, v.OnDisk[o].Obstacles
+	for _, b := range found.Broken {
+		reasons = append(reasons, fmt.Sprintf("%s: %s: %s; %s; %s", output, b.Key, b.Problem, b.Readers, refresh.BrokenCure))
+	}
+	if more := found.BrokenCount - len(found.Broken); more > 0 {
+		reasons = append(reasons, fmt.Sprintf("%s: %d more entries keep programs from reading the file", output, more))
+	}
+	return reasons
 }
 
 // entriesAgainst says what is wrong with the entries of an output and, where asked, what hides those that are right.

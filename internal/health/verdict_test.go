@@ -138,9 +138,9 @@ func TestVerdicts(t *testing.T) {
 				v.OnDisk[0].Sums[taskHost] = sum("a docker login")
 				v.Scopes[0].Err = &fault.Error{Class: fault.Network, Op: "ask", Err: errors.Join(errors.New("one"), errors.New("two"))}
 			},
-			[]string{primary + ": default: the entry for " + taskHost + " is not the refresher's; last attempt: network: ask: one two"},
-			[]string{primary + ": default: the entry for " + taskHost + " is not the refresher's; last attempt: network: ask: one two"},
-			[]string{primary + ": default: the entry for " + taskHost + " is not the refresher's; last attempt: network: ask: one two"},
+			[]string{primary + ": default: the entry for " + taskHost + " is not the refresher's; last attempt: network: ask: one\\ntwo"},
+			[]string{primary + ": default: the entry for " + taskHost + " is not the refresher's; last attempt: network: ask: one\\ntwo"},
+			[]string{primary + ": default: the entry for " + taskHost + " is not the refresher's; last attempt: network: ask: one\\ntwo"},
 		},
 
 		// What never makes ECS replace a task.
@@ -211,6 +211,22 @@ func TestVerdicts(t *testing.T) {
 				v.OnDisk[1].CredHelpers = map[string]string{aliasHost: "pass"}
 			},
 			nil, []string{hidden(second, otherHost, "credHelpers sends "+aliasHost+" to docker-credential-pass", otherMembers)}, nil,
+		},
+		{
+			"entries that keep programs from reading the second output", func(v *refresh.View) {
+				v.OnDisk[1].Obstacles = writer.Obstacles{Broken: []writer.Obstacle{pasted, {Key: "credHelpers", Problem: "p", Readers: "r"}}, BrokenCount: 5}
+			},
+			nil,
+			[]string{
+				second + `: auths["https://index.docker.io/v1/"]: its auth is not base64 of USER:PASSWORD; docker does not read the file; ` + refresh.BrokenCure,
+				second + ": credHelpers: p; r; " + refresh.BrokenCure,
+				second + ": 3 more entries keep programs from reading the file",
+			}, nil,
+		},
+		{
+			"a login that somebody may mean", func(v *refresh.View) {
+				v.OnDisk[0].Obstacles = writer.Obstacles{Similar: []writer.Obstacle{namespaced}, SimilarCount: 1}
+			}, nil, nil, nil,
 		},
 		{
 			"credsStore, with docker's exception for each host", func(v *refresh.View) {

@@ -27,6 +27,12 @@ const (
 	second  = "/run/podman/auth.json"
 )
 
+// Obstacles of both kinds.
+var (
+	pasted     = writer.Obstacle{Key: `auths["https://index.docker.io/v1/"]`, Problem: "its auth is not base64 of USER:PASSWORD", Readers: "docker does not read the file"}
+	namespaced = writer.Obstacle{Key: `auths["` + taskHost + `/team"]`, Problem: "a login for repositories of " + taskHost, Readers: "podman uses it for team"}
+)
+
 var now = time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
 
 func sum(s string) writer.Sum { return sha256.Sum256([]byte(s)) }

@@ -127,8 +127,10 @@ func byOutput(v refresh.View) []*family {
 	n := len(v.Outputs)
 	contested := newFamily(gauge, "output_contested", "1 while another program changes our entries again and again.", n, 1)
 	shadowed := newFamily(gauge, "output_shadowed", "1 where a credential helper hides an entry of ours from docker.", n, 1)
+	broken := newFamily(gauge, "output_broken_entries", "Entries of others that keep programs from reading the file.", n, 1)
 	for o, out := range v.Outputs {
 		name := label("output", out.Name)
+		broken.add(float64(v.OnDisk[o].Obstacles.BrokenCount), name)
 		contested.add(one(out.Contested), name)
 		var hidden bool
 		for i := range v.Registries {
@@ -136,7 +138,7 @@ func byOutput(v refresh.View) []*family {
 		}
 		shadowed.add(one(hidden), name)
 	}
-	return []*family{contested, shadowed}
+	return []*family{contested, shadowed, broken}
 }
 
 func byProcess(v refresh.View) []*family {

@@ -127,6 +127,7 @@ func TestGolden(t *testing.T) {
 	v.Registries[0].Accepted = refresh.Accepted
 	v.Scopes[1].Failures = 3
 	v.Outputs[1].Contested = true
+	v.OnDisk[1].Obstacles.BrokenCount = 12
 	v.OnDisk[1].CredHelpers = map[string]string{"mirror.example.com": "pass"}
 	m := made(v)
 	m.Attempted([]string{own, other}, 300*time.Millisecond, "")
@@ -200,7 +201,7 @@ func TestEverySeriesExistsAtTheStart(t *testing.T) {
 		for _, status := range []string{"success", "error"} {
 			want[fmt.Sprintf("ecr_refresher_output_writes_total{output=%q,status=%q}", o, status)] = "0"
 		}
-		for _, name := range []string{"output_repairs_total", "output_contested", "output_shadowed"} {
+		for _, name := range []string{"output_repairs_total", "output_contested", "output_shadowed", "output_broken_entries"} {
 			want[fmt.Sprintf("ecr_refresher_%s{output=%q}", name, o)] = "0"
 		}
 	}

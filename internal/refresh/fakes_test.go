@@ -220,11 +220,13 @@ type fakeFile struct {
 	sums     map[string]writer.Sum
 	recalled map[string]writer.Grant
 	peers    map[string]writer.Grant // what the next Sync finds of another process
-	err      error                   // of Sync and Look
-	readable bool                    // err is of Sync alone
-	block    chan struct{}           // Sync, Look and Recall hang until it is closed
-	takes    time.Duration           // a Sync
-	seeing   time.Duration           // how long a Look takes
+	others   writer.Obstacles
+	glances  int           // calls of Look that have begun
+	err      error         // of Sync and Look
+	readable bool          // err is of Sync alone
+	block    chan struct{} // Sync, Look and Recall hang until it is closed
+	takes    time.Duration // a Sync
+	seeing   time.Duration // how long a Look takes
 	syncs    int
 	wrote    []time.Duration
 	after    func() // after each write
@@ -296,6 +298,9 @@ func (f *fakeFile) Sync(want []writer.Want) (writer.Result, error) {
 }
 
 func (f *fakeFile) Look() (writer.View, error) {
+	f.mu.Lock()
+	f.glances++
+	f.mu.Unlock()
 	f.wait()
 	if f.seeing > 0 {
 		time.Sleep(f.seeing)
@@ -303,9 +308,9 @@ func (f *fakeFile) Look() (writer.View, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.readable {
-		return writer.View{Exists: f.exists, Sums: f.sums}, nil
+		return writer.View{Exists: f.exists, Sums: f.sums, Obstacles: f.others}, nil
 	}
-	return writer.View{Exists: f.exists, Sums: f.sums}, f.err
+	return writer.View{Exists: f.exists, Sums: f.sums, Obstacles: f.others}, f.err
 }
 
 func (f *fakeFile) Recall() map[string]writer.Grant {

@@ -228,6 +228,7 @@ func (l *Loop) turn(ctx context.Context) time.Duration {
 		l.publishSnapshot() // before the files are written: no view finds a token there that its snapshot does not know
 	}
 	l.startSyncs(ctx)
+	l.startLooks(ctx)
 	l.verifyHourly(ctx)
 	l.quieten()
 	return l.untilNext()
@@ -237,7 +238,7 @@ func (l *Loop) turn(ctx context.Context) time.Duration {
 func (l *Loop) lookAtAll() {
 	l.looked = l.clock.Elapsed()
 	for _, o := range l.outputs {
-		o.changed = true
+		o.changed, o.obstacles.look = true, true
 	}
 }
 

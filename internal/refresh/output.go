@@ -26,6 +26,8 @@ type output struct {
 	damages []time.Duration // when somebody else had damaged the file, on the elapsed clock: the last ones
 	fought  int             // how often while contested
 	lines   lines
+
+	obstacles obstacles
 }
 
 const (
@@ -175,7 +177,7 @@ func (l *Loop) writeFailed(o *output, err error) {
 // looked at soon, where nobody fights. Other failures wait as long as they would have, for a write that fails changes the directory
 // itself.
 func (l *Loop) noticed(o *output) {
-	o.changed = true
+	o.changed, o.obstacles.look = true, true
 	if Class(o.state.Err) == fault.OutputInvalid && !o.state.Contested {
 		o.notYet = min(o.notYet, max(l.clock.Elapsed(), o.failed+MinInterval))
 	}

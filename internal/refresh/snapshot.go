@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"ecr-refresher/internal/fault"
+	"ecr-refresher/internal/plain"
 	"ecr-refresher/internal/registry"
 	"ecr-refresher/internal/token"
 	"ecr-refresher/internal/writer"
@@ -141,16 +142,19 @@ func (v View) Shadowed(output, reg int) string {
 	disk := v.OnDisk[output]
 	for _, host := range v.Registries[reg].Spec.Hosts() {
 		if helper, ok := disk.CredHelpers[host]; ok && helper != "" {
-			return "credHelpers sends " + host + " to docker-credential-" + helper
+			return "credHelpers sends " + host + " to docker-credential-" + plain.Text(helper, mostHelper)
 		} else if ok {
 			continue // "credHelpers": {"host": ""} is docker's way to say: read the file
 		}
 		if disk.CredsStore != "" {
-			return "credsStore sends every host to docker-credential-" + disk.CredsStore
+			return "credsStore sends every host to docker-credential-" + plain.Text(disk.CredsStore, mostHelper)
 		}
 	}
 	return ""
 }
+
+// mostHelper bounds the name of a helper, in bytes: anybody may have written it, and it is repeated for each registry.
+const mostHelper = 100
 
 // Class is the class of an error of the snapshot, empty for nil.
 func Class(err error) fault.Class {

@@ -107,7 +107,7 @@ func TestRenewStorm(t *testing.T) {
 			r.loop.Renew()
 		}
 		r.pass(10 * time.Second)
-		if n := len(r.source.times("")); n != 4 && n != 6 { // the last of the storm may come after the calls: one more each
+		if n := len(r.source.times("")); n < 4 || n > 6 { // the last of the storm may come after one call, or after both: one more each
 			t.Errorf("%d calls", n)
 		}
 		for range 1000 {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io/fs"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -273,11 +274,15 @@ func (f *stuck) Sync(want []writer.Want) (writer.Result, error) {
 // dreaming looks once in a while.
 type dreaming struct {
 	refresh.File
+
+	mu   sync.Mutex // health and the loop look
 	seen *writer.View
 	n    int
 }
 
 func (f *dreaming) Look() (writer.View, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.n++; f.seen != nil && f.n%20 != 0 {
 		return *f.seen, nil
 	}

@@ -739,7 +739,7 @@ func (w *world) disturb(v *volume, kind int, n uint64) (later func()) {
 		return func() { v.edit("docker login", func() { v.swapIn(s) }) }
 	case kind < 50: // docker logout there, and a setting
 		delete(auths, fmt.Sprintf("registry%d.example.com", n%5))
-		doc["HttpHeaders"] = map[string]any{"X-N": n % 100}
+		doc["HttpHeaders"] = map[string]any{"X-N": fmt.Sprint(n % 100)}
 		doc["psFormat"] = "{{.Names}} <&>\u2028"
 		s := write()
 		return func() { v.edit("docker logout", func() { v.swapIn(s) }) }

@@ -440,7 +440,7 @@ func TestClassOfNoCredentials(t *testing.T) {
 }
 
 func TestClassOfUnknownError(t *testing.T) {
-	if v := classify(fmt.Errorf("something\nelse"), asked{}); v.class != fault.BadRequest || v.cure == "" || v.text != "something else" {
+	if v := classify(fmt.Errorf("something\nelse"), asked{}); v.class != fault.BadRequest || v.cure == "" || v.text != `something\nelse` {
 		t.Errorf("an error of no known kind is %+v", v)
 	}
 }

@@ -12,12 +12,12 @@ import (
 	"net/url"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"ecr-refresher/internal/fault"
+	"ecr-refresher/internal/plain"
 )
 
 // verdict is what a failure is, before it is known what was being done.
@@ -211,21 +211,9 @@ func innermost(err error) string {
 	}
 }
 
-// clip makes one printable line of at most mostClip bytes of a text that somebody else wrote. What is too much is cut out of
-// the middle: AWS says who at the beginning and why at the end.
-func clip(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, s)
-	if len(s) > mostClip {
-		const half = (mostClip - len(" … ")) / 2
-		s = strings.ToValidUTF8(s[:half], "") + " … " + strings.ToValidUTF8(s[len(s)-half:], "")
-	}
-	return s
-}
+// clip makes one printable line of a text that somebody else wrote. What is too much is cut out of the middle: AWS says who at the
+// beginning and why at the end.
+func clip(s string) string { return plain.Text(s, mostClip) }
 
 // mostClip holds the longest denial of AWS: two ARNs with long names, and why.
 const mostClip = 700

@@ -26,7 +26,7 @@ func (f *File) fail(op string, d dir, err error) error {
 	case errors.Is(err, errNotRegular), errors.Is(err, syscall.ENXIO):
 		class, cure = fault.OutputInvalid, "delete "+f.path+" or choose another --output"
 	case errors.Is(err, errLinkOut), errors.Is(err, syscall.ELOOP):
-		class, cure = fault.OutputInvalid, "make " + f.path + " a file, or a relative link to a name below " + f.dir
+		class, cure = fault.OutputInvalid, "make "+f.path+" a file, or a relative link to a name below "+f.dir
 	case errors.Is(err, errRaced):
 		cure = "let the other program that keeps writing " + f.path + " use a DOCKER_CONFIG of its own, or mount the volume read-only there"
 	case errors.Is(err, syscall.EROFS):

@@ -39,7 +39,8 @@ type document struct {
 	target      int // the auths that Merge adds to: the last with the exact name, or -1
 	credsStore  lit // empty when there is none
 	credHelpers []span
-	members     int // of the objects that are looked into
+	typed       []typed // members of which docker knows the type
+	members     int     // of the objects that are looked into
 	index       func() map[string]sighting
 }
 
@@ -147,6 +148,9 @@ func (d *document) member(s *scanner, key lit) bool {
 		d.credHelpers = append(d.credHelpers, span{from, s.i})
 	default:
 		ok = s.value()
+	}
+	if k := knownMember(name); ok && k != nil && !bytes.EqualFold(name, []byte("auths")) {
+		d.typed = append(d.typed, typed{k, span{from, s.i}})
 	}
 	d.last = member{key, span{from, s.i}}
 	return ok
@@ -304,25 +308,6 @@ func (d Document) Hosts() []string {
 		}
 	})
 	return hosts
-}
-
-// BrokenAuths are the hosts of auths whose entry makes docker and go-containerregistry refuse the whole file: not an object, a
-// field of the wrong type, or an "auth" that does not decode to user:password.
-func (d Document) BrokenAuths() []string {
-	var broken []string
-	p, listed := d.get(), map[string]bool{}
-	p.each(func(key []byte, h *host, inUse bool) {
-		// The fields of docker's types.AuthConfig.
-		var v struct{ Auth, Username, Password, ServerAddress, IdentityToken, RegistryToken string }
-		err := json.Unmarshal(p.b[h.val.from:h.val.to], &v)
-		user, ok := decode([]byte(v.Auth))
-		bad := err != nil || inUse && v.Auth != "" && (!ok || user == "")
-		if bad && !listed[string(key)] {
-			listed[string(key)] = true
-			broken = append(broken, string(key))
-		}
-	})
-	return broken
 }
 
 // decode returns the user name in an "auth", by docker's rules.

@@ -87,7 +87,7 @@ func TestHelpers(t *testing.T) {
 		t.Error(diff)
 	}
 	var zero Document
-	if zero.CredsStore() != "" || zero.CredHelpers() != nil || zero.Hosts() != nil || zero.BrokenAuths() != nil || zero.Owned("h") {
+	if zero.CredsStore() != "" || zero.CredHelpers() != nil || zero.Hosts() != nil || !cmp.Equal(zero.Obstacles(nil), Obstacles{}) || zero.Owned("h") {
 		t.Error("the zero document is not empty")
 	}
 	if out, changed := mergeBytes(zero, []Entry{set("h", "QQ==")}); !changed || !strings.Contains(string(out), "QQ==") {
@@ -95,15 +95,7 @@ func TestHelpers(t *testing.T) {
 	}
 }
 
-func TestBrokenAuths(t *testing.T) {
-	d := parse(t, `{"auths":{"empty":{},"none":{"auth":""},"good":{"auth":"YTpi"},"null":null,"base64":{"auth":"%"},"colon":{"auth":"YWI="},"user":{"auth":"OmI="},
-		"type":{"auth":1},"field":{"password":true,"auth":"YTpi"},"fold":{"AUTH":"%"},"text":"x","text":1,"over":{"auth":"%"},"over":{},"foreign":{"x":[1]}}}`)
-	if diff := cmp.Diff([]string{"base64", "colon", "user", "type", "field", "fold", "text"}, d.BrokenAuths()); diff != "" {
-		t.Error(diff)
-	}
-}
-
-// What docker sees of any document that it reads is what we say, and BrokenAuths says which it does not read.
+// What docker sees of any document that it reads is what we say, and Obstacles says which it does not read.
 func TestReadersAgainstDocker(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -120,7 +112,7 @@ func TestReadersAgainstDocker(t *testing.T) {
 		doc := "{" + strings.Join(members, ",") + "}"
 		d := parse(t, doc)
 		theirs, err := config.LoadFromReader(strings.NewReader(doc))
-		if broken := d.BrokenAuths(); (err != nil) != (len(broken) > 0) {
+		if broken := d.Obstacles(nil).Broken; (err != nil) != (len(broken) > 0) {
 			t.Fatalf("%q: docker says %v, we %q", doc, err, broken)
 		}
 		if err != nil {

@@ -120,6 +120,7 @@ type View struct {
 	Sums        map[string]Sum    // by host, of our hosts' entries that a consumer can use
 	CredsStore  string            // a helper that hides every auths entry
 	CredHelpers map[string]string // helpers that hide a host's entry
+	Obstacles   Obstacles         // what else is in the way of a consumer
 }
 
 // compareEvery is how old the last comparison of the content may be for a Look to rely on the file's stamp alone. A stamp is no
@@ -232,7 +233,7 @@ func (f *File) parse(b []byte) (Document, error) {
 
 // viewOf is what a document says of our hosts.
 func (f *File) viewOf(doc Document) View {
-	v := View{Sums: make(map[string]Sum, len(f.hosts)), CredsStore: doc.CredsStore()}
+	v := View{Sums: make(map[string]Sum, len(f.hosts)), CredsStore: doc.CredsStore(), Obstacles: doc.Obstacles(f.hosts)}
 	helpers := doc.CredHelpers()
 	for _, h := range f.hosts {
 		if helper, ok := helpers[h]; ok {

@@ -108,19 +108,19 @@ func TestLinkRefused(t *testing.T) {
 		reason string
 		class  fault.Class
 	}{
-		"absolute":            {[]string{"config.json", "OUT/real.json"}, "leads out of the directory", fault.OutputOther},
-		"absolute, back in":   {[]string{"config.json", "IN/real.json"}, "leads out of the directory", fault.OutputOther},
-		"up":                  {[]string{"config.json", "../real.json"}, "leads out of the directory", fault.OutputOther},
-		"up, back in":         {[]string{"config.json", "../in/real.json"}, "leads out of the directory", fault.OutputOther},
-		"down and up too far": {[]string{"config.json", "sub/../../real.json"}, "leads out of the directory", fault.OutputOther},
-		"through a directory": {[]string{"config.json", "dir/real.json", "dir", "OUT"}, "leads out of the directory", fault.OutputOther},
-		"at the end of two":   {[]string{"config.json", "a", "a", "OUT/real.json"}, "leads out of the directory", fault.OutputOther},
-		"itself":              {[]string{"config.json", "config.json"}, "too many levels of symbolic links", fault.OutputOther},
-		"loop":                {[]string{"config.json", "a", "a", "config.json"}, "too many levels of symbolic links", fault.OutputOther},
-		"too long":            {[]string{"config.json", "1", "1", "2", "2", "3", "3", "4", "4", "5", "5", "6", "6", "7", "7", "real.json"}, "too many levels of symbolic links", fault.OutputOther},
+		"absolute":            {[]string{"config.json", "OUT/real.json"}, "leads out of the directory", fault.OutputInvalid},
+		"absolute, back in":   {[]string{"config.json", "IN/real.json"}, "leads out of the directory", fault.OutputInvalid},
+		"up":                  {[]string{"config.json", "../real.json"}, "leads out of the directory", fault.OutputInvalid},
+		"up, back in":         {[]string{"config.json", "../in/real.json"}, "leads out of the directory", fault.OutputInvalid},
+		"down and up too far": {[]string{"config.json", "sub/../../real.json"}, "leads out of the directory", fault.OutputInvalid},
+		"through a directory": {[]string{"config.json", "dir/real.json", "dir", "OUT"}, "leads out of the directory", fault.OutputInvalid},
+		"at the end of two":   {[]string{"config.json", "a", "a", "OUT/real.json"}, "leads out of the directory", fault.OutputInvalid},
+		"itself":              {[]string{"config.json", "config.json"}, "too many levels of symbolic links", fault.OutputInvalid},
+		"loop":                {[]string{"config.json", "a", "a", "config.json"}, "too many levels of symbolic links", fault.OutputInvalid},
+		"too long":            {[]string{"config.json", "1", "1", "2", "2", "3", "3", "4", "4", "5", "5", "6", "6", "7", "7", "real.json"}, "too many levels of symbolic links", fault.OutputInvalid},
 		"a directory":         {[]string{"config.json", "sub"}, "is a directory", fault.OutputInvalid},
-		"a missing directory": {[]string{"config.json", "none/real.json"}, "no such file or directory", fault.OutputOther},
-		"through a file":      {[]string{"config.json", "file/real.json"}, "not a directory", fault.OutputOther},
+		"a missing directory": {[]string{"config.json", "none/real.json"}, "no such file or directory", fault.OutputInvalid},
+		"through a file":      {[]string{"config.json", "file/real.json"}, "not a directory", fault.OutputInvalid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			base := t.TempDir()
