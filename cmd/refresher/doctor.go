@@ -58,11 +58,7 @@ func examine(ctx context.Context, inv invocation, cli parsed) int {
 	if cli.doctor.format == "json" {
 		write = doctor.JSON
 	}
-	if err := write(inv.out, findings); err != nil {
-		fmt.Fprintln(inv.err, "refresher:", err)
-		return exitFailed
-	}
-	if doctor.Failed(findings) {
+	if write(inv.out, findings) != nil || doctor.Failed(findings) {
 		return exitFailed
 	}
 	return exitOK

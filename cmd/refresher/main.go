@@ -19,20 +19,20 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"ecr-refresher/internal/signals"
 )
 
 func main() {
 	hide() // before any secret is here but those of the environment
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
 	code := run(ctx, invocation{
 		args:    os.Args[1:],
 		environ: os.Environ(),
 		in:      os.Stdin,
 		out:     os.Stdout,
 		err:     os.Stderr,
-		hup:     hup,
+		hup:     signals.HUP,
 	})
 	stop()
 	os.Exit(code)
