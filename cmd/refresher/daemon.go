@@ -33,7 +33,7 @@ func daemon(ctx context.Context, inv invocation, cli parsed) int {
 		return exitFailed
 	}
 	log.Info("refresher started", zap.String("version", buildInfo().version), zap.String("listen", server.Addr().String()))
-	warnHidden(inv, log)
+	warnEnvironment(inv, log)
 
 	late := make(chan time.Duration, 1)
 	group, running := errgroup.WithContext(ctx)

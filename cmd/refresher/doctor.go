@@ -70,7 +70,11 @@ func doctorConfig(inv invocation, cli parsed) doctor.Config {
 		Environ: inv.environ, Problems: cli.doctor.problems, Region: set.region, Registries: set.registries,
 		AllowInstanceRole: set.allowInstanceRole, ConsumerUID: cli.doctor.consumerUID,
 		Client: func(ctx context.Context, region, taskID string) (*token.Client, error) {
-			return newClient(ctx, set, region, taskID)
+			if err := refusedSettings(inv); err != nil {
+				return nil, err
+			}
+			_, by, _ := givenRegion(inv, set)
+			return token.New(ctx, clientOptions(set, region, by, taskID))
 		},
 	}
 	for _, o := range set.outputs {

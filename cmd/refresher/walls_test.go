@@ -19,7 +19,8 @@ const module = "ecr-refresher/"
 // fault, secret and suggest, which all may share, may be added to any row but the last ones, which import nothing of ours.
 var walls = map[string][]string{
 	"cmd/refresher": {"internal/doctor", "internal/taskdef", "internal/iam", "internal/health", "internal/healthcheck", "internal/metrics", "internal/httpd",
-		"internal/refresh", "internal/token", "internal/writer", "internal/ecs", "internal/registry", "internal/fault", "internal/suggest"},
+		"internal/refresh", "internal/token", "internal/writer", "internal/ecs", "internal/registry", "internal/fault", "internal/suggest",
+		"internal/signals"},
 	"cmd/sandbox": {"internal/sandbox"},
 	"cmd/fleet":   {"internal/fleet"},
 
@@ -44,6 +45,7 @@ var walls = map[string][]string{
 	"internal/registry":    {"internal/suggest"},
 	"internal/fault":       {},
 	"internal/secret":      {},
+	"internal/signals":     {},
 	"internal/suggest":     {},
 	"internal/trust":       {},
 	"internal/sandbox":     {}, // nor is it imported by anybody but its command
