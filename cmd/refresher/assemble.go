@@ -25,12 +25,20 @@ import (
 type surroundings struct {
 	task   ecs.Task // zero outside ECS
 	region string
+	by     string // the variable that gives the region, empty where none does
 }
 
 // discover asks ECS who this task is and decides the region: flag > AWS_REGION > AWS_DEFAULT_REGION > task ARN. Where a
 // registry has to be derived from the answer it waits for one until ctx ends; else a short silence is accepted.
 func discover(ctx context.Context, inv invocation, set settings, log *zap.Logger) (surroundings, error) {
-	s := surroundings{region: namedRegion(inv, set)}
+	var s surroundings
+	var err error
+	if s.region, s.by, err = givenRegion(inv, set); err != nil {
+		if needsRegion(set.registries) {
+			return s, err
+		}
+		log.Warn("the region is ignored: no registry needs it", zap.Error(err))
+	}
 	uri := inv.getenv(metadataVariable)
 	needed := needsTask(set.registries)
 	if uri == "" {
@@ -57,15 +65,41 @@ func discover(ctx context.Context, inv invocation, set settings, log *zap.Logger
 		log.Warn("task metadata not available: going on without", zap.Error(err))
 		return s, nil
 	}
+	if s.by != "" && s.region != task.Region {
+		log.Warn("the region is not the task's own", zap.String("variable", s.by), zap.String("region", s.region),
+			zap.String("task_region", task.Region), zap.String("cure", "remove the variable, unless that region is meant"))
+	}
 	s.task, s.region = task, cmp.Or(s.region, task.Region)
 	return s, nil
+}
+
+// givenRegion is the region by flag or variable, and the variable's name; empty where none gives it.
+func givenRegion(inv invocation, set settings) (region, by string, err error) {
+	if set.region != "" {
+		return set.region, "REFRESHER_REGION", nil // or --region; it has been checked
+	}
+	for _, name := range []string{"AWS_REGION", "AWS_DEFAULT_REGION"} {
+		if v := inv.getenv(name); v != "" {
+			if _, err := parseRegion(v); err != nil {
+				return "", name, fmt.Errorf("%s: %w", name, err)
+			}
+			return v, name, nil
+		}
+	}
+	return "", "", nil
+}
+
+// needsRegion reports whether the task's region matters: to derive a registry, or to ask STS for a role.
+func needsRegion(specs []registry.Spec) bool {
+	return needsTask(specs) || slices.ContainsFunc(specs, func(s registry.Spec) bool { return len(s.Identity.Roles) > 0 })
 }
 
 const metadataVariable = "ECS_CONTAINER_METADATA_URI_V4"
 
 // namedRegion is the region that is set, empty where none is.
 func namedRegion(inv invocation, set settings) string {
-	return cmp.Or(set.region, inv.getenv("AWS_REGION"), inv.getenv("AWS_DEFAULT_REGION"))
+	region, _, _ := givenRegion(inv, set)
+	return region
 }
 
 // rolePartition is the partition of the task role; empty where there is none, or where something else gives the credentials.
@@ -138,7 +172,14 @@ func assemble(ctx context.Context, inv invocation, set settings, log *zap.Logger
 	if err != nil {
 		return assembly{}, err
 	}
-	client, err := newClient(ctx, set, cmp.Or(around.region, specs[0].Host.Region), around.task.ID)
+	if err := refusedSettings(inv); err != nil {
+		return assembly{}, err
+	}
+	opts := clientOptions(set, cmp.Or(around.region, specs[0].Host.Region), around.by, around.task.ID)
+	opts.OnPanic = func(err error, stack []byte) {
+		log.Debug("panic in the AWS SDK", zap.Error(err), zap.ByteString("stack", stack))
+	}
+	client, err := token.New(ctx, opts)
 	if err != nil {
 		return assembly{}, err
 	}
@@ -154,6 +195,9 @@ func assemble(ctx context.Context, inv invocation, set settings, log *zap.Logger
 	}
 	if err := errors.Join(errs...); err != nil {
 		return assembly{}, err
+	}
+	if strings.EqualFold(inv.getenv("AWS_USE_FIPS_ENDPOINT"), "true") && slices.ContainsFunc(specs, func(s registry.Spec) bool { return s.Host.Public }) {
+		log.Warn("ECR Public has no FIPS endpoint: its standard endpoint is asked", zap.String("variable", "AWS_USE_FIPS_ENDPOINT"))
 	}
 	cfg := refresh.Config{
 		Registries: specs, Source: client, Policy: set.policy, Timeout: set.timeout, Parallel: set.parallel, Log: log,
@@ -176,21 +220,42 @@ func assemble(ctx context.Context, inv invocation, set settings, log *zap.Logger
 	return a, nil
 }
 
-// newClient is the one that asks AWS, for the loop and for the doctor alike.
-func newClient(ctx context.Context, set settings, region, taskID string) (*token.Client, error) {
+// clientOptions are those of the client that asks AWS, for the loop and for the doctor alike. by is the variable that gives the
+// region, empty where none does.
+func clientOptions(set settings, region, by, taskID string) token.Options {
 	opts := token.Options{
-		Version: buildInfo().version, Region: region, AllowInstanceRole: set.allowInstanceRole,
+		Version: buildInfo().version, Region: region, RegionBy: by, AllowInstanceRole: set.allowInstanceRole,
 		Timeout:  set.timeout * 4 / 5, // of one step: less than the whole attempt's, so that an error names the step
 		MaxConns: set.parallel,
 	}
 	if taskID != "" {
 		opts.SessionName = "ecr-refresher-" + taskID
 	}
-	return token.New(ctx, opts)
+	return opts
 }
 
-// warnHidden tells of settings that take the place of the task role in the SDK's order.
-func warnHidden(inv invocation, log *zap.Logger) {
+// refusedSettings are the variables of the AWS SDK that are used here and have a value that the SDK refuses.
+func refusedSettings(inv invocation) error {
+	var errs []error
+	for _, s := range token.RefusedSettings(inv.getenv) {
+		if s.Used {
+			errs = append(errs, fmt.Errorf("%s: must be %s", s.Variable, s.Allowed))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// warnEnvironment logs what is odd in the environment, and does not keep the program from working.
+func warnEnvironment(inv invocation, log *zap.Logger) {
+	for _, s := range token.RefusedSettings(inv.getenv) {
+		if !s.Used {
+			log.Warn("setting of the AWS SDK ignored: its value is not valid, and it is not used here", zap.String("variable", s.Variable),
+				zap.String("cure", "remove it from the container's environment, or set it to "+s.Allowed))
+		}
+	}
+	for _, p := range token.ProxyProblems(inv.getenv) {
+		log.Warn("proxy setting without effect", zap.String("variable", p.Variable), zap.String("problem", p.Text), zap.String("cure", p.Fix))
+	}
 	if inv.getenv("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") == "" && inv.getenv("AWS_CONTAINER_CREDENTIALS_FULL_URI") == "" {
 		return
 	}

@@ -22,7 +22,7 @@ func daemon(ctx context.Context, inv invocation, cli parsed) int {
 	set := cli.settings
 	queue := newLogQueue(inv.out, func(lines int64) {
 		log := newLogger(inv.out, set)
-		log.Warn("lines were dropped here: nobody took them", zap.Int64("lines", lines))
+		log.Warn("log lines lost", zap.Int64("lines", lines))
 	})
 	defer queue.end(lastWords)
 	log := newLogger(queue, set)
@@ -33,12 +33,12 @@ func daemon(ctx context.Context, inv invocation, cli parsed) int {
 		return exitFailed
 	}
 	log.Info("refresher started", zap.String("version", buildInfo().version), zap.String("listen", server.Addr().String()))
-	warnHidden(inv, log)
+	warnEnvironment(inv, log)
 
 	late := make(chan time.Duration, 1)
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return server.Serve(running) })
-	group.Go(func() error { return keep(running, inv, set, log, front, func(d time.Duration) { late <- d }) })
+	group.Go(func() error { return keep(running, inv, set, log, queue, front, func(d time.Duration) { late <- d }) })
 	done := make(chan error, 1)
 	go func() { done <- group.Wait() }()
 	select {
@@ -76,7 +76,7 @@ func overdue(ctx context.Context) <-chan struct{} {
 const stopMost = 7 * time.Second
 
 // keep assembles the loop, opens the front door for it, and runs it.
-func keep(ctx context.Context, inv invocation, set settings, log *zap.Logger, front *front, onLate func(time.Duration)) error {
+func keep(ctx context.Context, inv invocation, set settings, log *zap.Logger, queue *logQueue, front *front, onLate func(time.Duration)) error {
 	late, quiet := &lateObserver{}, make(chan struct{}, 1)
 	a, err := assemble(ctx, inv, set, log, func(c *refresh.Config) {
 		c.Observer = late
@@ -97,6 +97,7 @@ func keep(ctx context.Context, inv invocation, set settings, log *zap.Logger, fr
 	t, b := a.task, buildInfo()
 	counted := metrics.New(metrics.Build{Version: b.version, Revision: b.revision, GoVersion: b.goVersion},
 		metrics.Task{ARN: t.ARN, Cluster: t.Cluster, Family: t.Family, Revision: t.Revision, Service: t.ServiceName}, a.names, a.paths)
+	counted.LinesLost = queue.lost.Load
 	late.Observer = counted
 	mux := http.NewServeMux()
 	health.Routes(mux, a.loop, health.About{Version: b.version, Task: t.ARN, Checks: cheapChecks(ctx, inv, set, a)})

@@ -58,11 +58,7 @@ func examine(ctx context.Context, inv invocation, cli parsed) int {
 	if cli.doctor.format == "json" {
 		write = doctor.JSON
 	}
-	if err := write(inv.out, findings); err != nil {
-		fmt.Fprintln(inv.err, "refresher:", err)
-		return exitFailed
-	}
-	if doctor.Failed(findings) {
+	if write(inv.out, findings) != nil || doctor.Failed(findings) {
 		return exitFailed
 	}
 	return exitOK
@@ -74,7 +70,11 @@ func doctorConfig(inv invocation, cli parsed) doctor.Config {
 		Environ: inv.environ, Problems: cli.doctor.problems, Region: set.region, Registries: set.registries, Wrong: set.registriesWrong,
 		AllowInstanceRole: set.allowInstanceRole, ConsumerUID: cli.doctor.consumerUID,
 		Client: func(ctx context.Context, region, taskID string) (*token.Client, error) {
-			return newClient(ctx, set, region, taskID)
+			if err := refusedSettings(inv); err != nil {
+				return nil, err
+			}
+			_, by, _ := givenRegion(inv, set)
+			return token.New(ctx, clientOptions(set, region, by, taskID))
 		},
 	}
 	for _, o := range set.outputs {

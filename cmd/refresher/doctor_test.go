@@ -94,7 +94,7 @@ func TestDoctor(t *testing.T) {
 			seen: "credentials_unavailable", cure: ".", also: []string{"role_hidden"}, skipped: []string{"token", "accepted"}},
 		{name: "credentials end", cause: func(_ *testing.T, p *program) { p.aws.SetCredentialLife(2 * time.Minute) }, id: "credentials", status: "warn", seen: "about to expire", cure: "ECS agent"},
 		{name: "no way out", env: []string{"HTTPS_PROXY=http://u:hunter2@127.0.0.1:1", "https_proxy=http://u:hunter2@127.0.0.1:1"}, id: "api", status: "fail",
-			seen: "network: .*refused, through the proxy 127.0.0.1:1", cure: "NAT or by the VPC endpoints ecr.api and sts", also: []string{"registry_host"}, skipped: []string{"clock", "token", "accepted"}},
+			seen: "network: .*refused, through the proxy 127.0.0.1:1", cure: "proxy in HTTPS_PROXY is reachable.*VPC endpoints ecr.api and sts", also: []string{"registry_host"}, skipped: []string{"clock", "token", "accepted"}},
 		// No resolver is asked for a name of numbers alone.
 		{name: "no such name", env: []string{"NO_PROXY=169.254.170.2,127.0.0.1,1.2.3.4.5", "REFRESHER_REGISTRIES=default?endpoint=https://1.2.3.4.5"}, id: "api", status: "fail",
 			seen: "network: .*lookup 1.2.3.4.5: no such host", cure: "region exists[^$]*enableDnsSupport", skipped: []string{"clock", "token"}},

@@ -104,8 +104,7 @@ func inject(inv invocation, s injectSettings) int {
 		fmt.Fprintln(inv.err, "refresher:", err)
 		return exitFailed
 	}
-	if _, err := inv.out.Write(r.Document); err != nil {
-		fmt.Fprintln(inv.err, "refresher:", err)
+	if _, err := inv.out.Write(r.Document); err != nil { // run reports it
 		return exitFailed
 	}
 	if len(r.Changes) == 0 {

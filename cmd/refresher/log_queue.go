@@ -7,30 +7,35 @@ import (
 	"time"
 )
 
-// logQueue writes lines beside those who log them: a log driver that takes nothing, as awslogs does while CloudWatch is out of reach,
-// must keep nobody from renewing a token. Lines for which there is no room are dropped, and their number is told in their
-// place.
+// logQueue writes lines in a goroutine of its own: a log driver that takes nothing, as awslogs does while CloudWatch cannot be
+// reached, must not keep a token from being renewed. Lines that do not fit, and lines whose write fails, as when the reader
+// of a pipe has gone, are lost and counted. A write is never tried again.
 type logQueue struct {
-	lines   chan []byte
-	dropped atomic.Int64
-	ending  chan struct{} // closed by end
-	ended   chan struct{} // closed when the last line is written
+	lines  chan []byte
+	lost   atomic.Int64  // all so far
+	ending chan struct{} // closed by end
+	ended  chan struct{} // closed when the last line is written
 }
 
 // mostLines is many days of a quiet sidecar, and some 100 KB.
 const mostLines = 256
 
-// newLogQueue writes to out; lost tells there how many lines were dropped, and is called by the queue's goroutine, which ends after
-// end was called.
-func newLogQueue(out io.Writer, lost func(lines int64)) *logQueue {
+// newLogQueue writes to out. Once lines can be written again, report writes there how many were lost since the last report. It is
+// called by the queue's goroutine, which ends after end was called.
+func newLogQueue(out io.Writer, report func(lines int64)) *logQueue {
 	q := &logQueue{lines: make(chan []byte, mostLines), ending: make(chan struct{}), ended: make(chan struct{})}
+	reported := int64(0)
 	write := func(line []byte) {
-		_, _ = out.Write(line) // nobody is left to hear of an error
-		if len(q.lines) > 0 {
-			return // those that wait are older than the lost ones
+		if _, err := out.Write(line); err != nil {
+			q.lost.Add(1)
+			return
 		}
-		if n := q.dropped.Swap(0); n > 0 {
-			lost(n)
+		if len(q.lines) > 0 {
+			return // these lines are older than the ones that did not fit
+		}
+		if n := q.lost.Load() - reported; n > 0 {
+			reported += n
+			report(n)
 		}
 	}
 	go func() {
@@ -56,7 +61,7 @@ func (q *logQueue) Write(line []byte) (int, error) {
 	select {
 	case q.lines <- bytes.Clone(line):
 	default:
-		q.dropped.Add(1)
+		q.lost.Add(1)
 	}
 	return len(line), nil
 }

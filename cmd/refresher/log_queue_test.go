@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -57,6 +58,58 @@ func TestLogQueue(t *testing.T) {
 			})
 		})
 	}
+}
+
+// flaky is a reader that goes away and comes back: a write of a line fails while it is away.
+type flaky struct {
+	away  bool
+	text  strings.Builder
+	asked int
+}
+
+func (f *flaky) Write(p []byte) (int, error) {
+	f.asked++
+	if f.away {
+		return 0, syscall.EPIPE
+	}
+	return f.text.Write(p)
+}
+
+// Lines whose write fails are lost, counted and not tried again; their number is reported once there is a reader, and each once.
+func TestLogQueueReaderGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &flaky{}
+		q := newLogQueue(f, func(n int64) { fmt.Fprintf(f, "%d lost\n", n) })
+		say := func(line string) {
+			_, _ = q.Write([]byte(line + "\n"))
+			synctest.Wait()
+		}
+		say("one")
+		f.away = true
+		say("two")
+		say("three")
+		time.Sleep(time.Hour)
+		if f.asked != 3 {
+			t.Errorf("%d writes for three lines", f.asked)
+		}
+		if n := q.lost.Load(); n != 2 {
+			t.Errorf("%d lost while nobody reads", n)
+		}
+		f.away = false
+		say("four")
+		say("five")
+		f.away = true
+		say("six")
+		f.away = false
+		say("seven")
+		q.end(time.Second)
+		if got, want := f.text.String(), "one\nfour\n2 lost\nfive\nseven\n1 lost\n"; got != want {
+			t.Errorf("got %q", got)
+		}
+		if n := q.lost.Load(); n != 3 {
+			t.Errorf("%d lost", n)
+		}
+	})
 }
 
 // A driver that takes nothing for ever does not keep the process.

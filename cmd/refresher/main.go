@@ -19,21 +19,38 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"ecr-refresher/internal/signals"
+	"ecr-refresher/internal/token"
 )
 
 func main() {
 	hide() // before any secret is here but those of the environment
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	code := run(ctx, invocation{
+	inv := invocation{
 		args:    os.Args[1:],
 		environ: os.Environ(),
 		in:      os.Stdin,
 		out:     os.Stdout,
 		err:     os.Stderr,
-		hup:     hup,
-	})
+		hup:     signals.HUP,
+	}
+	forSDK()
+	code := run(ctx, inv)
 	stop()
 	os.Exit(code)
+}
+
+// forSDK takes from the process what the AWS SDK would stumble over. It reads the environment itself, and ends with an error where
+// a variable is wrong that this program does not use; the commands warn about those. And it hands os.Stderr to a
+// credential_process, whose messages may hold secrets.
+func forSDK() {
+	for _, s := range token.RefusedSettings(os.Getenv) {
+		if !s.Used {
+			_ = os.Unsetenv(s.Variable)
+		}
+	}
+	if null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0); err == nil {
+		os.Stderr = null
+	}
 }

@@ -17,6 +17,7 @@ func once(ctx context.Context, inv invocation, cli parsed) int {
 	set := cli.settings
 	set.verify = verifyOff
 	log := newLogger(inv.out, set)
+	warnEnvironment(inv, log)
 	ctx, cancel := context.WithTimeoutCause(ctx, set.deadline, errOnceDeadline)
 	defer cancel()
 	news := make(chan struct{}, 1)

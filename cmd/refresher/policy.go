@@ -124,11 +124,11 @@ func policy(inv invocation, s policySettings) int {
 	default:
 		doc, err = iam.JSON(s.roles)
 	}
-	if err == nil {
-		_, err = inv.out.Write(doc)
-	}
 	if err != nil {
 		fmt.Fprintln(inv.err, "refresher:", err)
+		return exitFailed
+	}
+	if _, err := inv.out.Write(doc); err != nil { // run reports it
 		return exitFailed
 	}
 	for _, note := range s.notes() {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"syscall"
 )
 
 // The exit status.
@@ -37,6 +38,36 @@ func (inv invocation) getenv(name string) string {
 
 // run does what the command line says and returns the exit status.
 func run(ctx context.Context, inv invocation) int {
+	product := &product{Writer: inv.out}
+	code := obey(ctx, inv, product)
+	switch {
+	case product.err == nil:
+		return code
+	case !errors.Is(product.err, syscall.EPIPE): // a reader that has seen enough, as head does, expects no message
+		fmt.Fprintln(inv.err, "refresher: write the output:", product.err)
+	}
+	return max(code, exitFailed)
+}
+
+// product is standard output of a command whose result is what it prints: where that could not be written as a whole, the
+// command has failed. run, once and healthcheck are not among them: their result is the file, or the exit status.
+type product struct {
+	io.Writer
+	err error // the first
+}
+
+// Write implements io.Writer.
+func (p *product) Write(b []byte) (int, error) {
+	n, err := p.Writer.Write(b)
+	if p.err == nil {
+		p.err = err
+	}
+	return n, err
+}
+
+func obey(ctx context.Context, inv invocation, product *product) int {
+	log := inv.out
+	inv.out = product
 	cli, command, err := parse(inv)
 	var wrong *usageError
 	switch {
@@ -51,6 +82,11 @@ func run(ctx context.Context, inv invocation) int {
 	case err != nil:
 		fmt.Fprintln(inv.err, "refresher:", err)
 		return exitFailed
+	}
+	switch command {
+	case "inject", "policy", "doctor", "version":
+	default:
+		inv.out = log
 	}
 	switch command {
 	case "version":

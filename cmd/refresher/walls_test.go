@@ -19,7 +19,8 @@ const module = "ecr-refresher/"
 // fault, plain, secret and suggest, which all may share, may be added to any row but the last ones, which import nothing of ours.
 var walls = map[string][]string{
 	"cmd/refresher": {"internal/doctor", "internal/taskdef", "internal/iam", "internal/health", "internal/healthcheck", "internal/metrics", "internal/httpd",
-		"internal/refresh", "internal/token", "internal/writer", "internal/ecs", "internal/registry", "internal/fault", "internal/suggest"},
+		"internal/refresh", "internal/token", "internal/writer", "internal/ecs", "internal/registry", "internal/fault", "internal/suggest",
+		"internal/signals"},
 	"cmd/sandbox": {"internal/sandbox"},
 	"cmd/fleet":   {"internal/fleet"},
 
@@ -45,6 +46,7 @@ var walls = map[string][]string{
 	"internal/fault":       {"internal/plain"},
 	"internal/plain":       {},
 	"internal/secret":      {},
+	"internal/signals":     {},
 	"internal/suggest":     {},
 	"internal/textfile":    {},
 	"internal/trust":       {},

@@ -2,6 +2,8 @@ package doctor
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -64,7 +66,7 @@ func (e *exam) endpoint(ctx context.Context) []Result {
 	}
 	start := time.Now()
 	agent := http.Client{ // no proxy, and no redirect: what comes back is a secret
-		Transport:     &http.Transport{DisableKeepAlives: true},
+		Transport:     &http.Transport{DisableKeepAlives: true, TLSClientConfig: e.ownRoots()},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	res, err := agent.Do(req)
@@ -72,6 +74,9 @@ func (e *exam) endpoint(ctx context.Context) []Result {
 		why := "no answer within " + agentMost.String()
 		if u, isURL := err.(*url.Error); isURL && !u.Timeout() { //nolint:errorlint // what Do returns
 			why = u.Err.Error() // without the URL
+		}
+		if broken := (*tls.CertificateVerificationError)(nil); errors.As(err, &broken) {
+			return fail("tls: "+host+": "+why, "give the certificate of its CA in AWS_CA_BUNDLE\nAWS_CA_BUNDLE=/path/to/ca.pem")
 		}
 		return fail("credentials_unavailable: "+host+": "+why,
 			"see that the ECS agent runs on the host, that no firewall rule keeps the container from it, and that the agent has credentials for the role in taskRoleArn\ncurl -s http://localhost:51678/v1/metadata")
@@ -89,7 +94,9 @@ func (e *exam) endpoint(ctx context.Context) []Result {
 		}
 		return fail(why, "if it stays so, see that the role in taskRoleArn exists and trusts ecs-tasks.amazonaws.com\n"+
 			`{"Effect": "Allow", "Principal": {"Service": "ecs-tasks.amazonaws.com"}, "Action": "sts:AssumeRole"}`)
-	case err != nil || garbled != nil:
+	case err != nil:
+		return fail("credentials_unavailable: "+host+": the answer began and did not end", "see the load of the host and of its ECS agent")
+	case garbled != nil:
 		return fail("credentials_unavailable: "+host+": the answer is not that of the ECS agent", "see what else listens there, and do not set "+fullURI+" in the task definition")
 	}
 	e.agent = &a
@@ -101,6 +108,16 @@ func (e *exam) endpoint(ctx context.Context) []Result {
 		return warn(seen+": slow", fmt.Sprintf("see the load of the host and of its ECS agent: after %s the refresher gives up one attempt", agentMost))
 	}
 	return ok("%s", seen)
+}
+
+// ownRoots are the roots that AWS_CA_BUNDLE names, for a credential endpoint of https; nil for the machine's.
+func (e *exam) ownRoots() *tls.Config {
+	b, err := os.ReadFile(e.getenv("AWS_CA_BUNDLE"))
+	pool := x509.NewCertPool()
+	if err != nil || !pool.AppendCertsFromPEM(b) { // the check ca_bundle reports it
+		return nil
+	}
+	return &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 }
 
 // agentLogin is the value of the Authorization header that the endpoint wants, empty where it wants none.
@@ -216,11 +233,14 @@ func (e *exam) reach(ctx context.Context, at, endpoints string) []Result {
 		results[0].Seen += ", " + how
 		switch class, _ := fault.ClassOf(err); {
 		case errors.As(err, new(*net.DNSError)) && a.Proxy == "":
-			results[0].Cure = "see that the region exists, and that the VPC resolves names\n" +
+			results[0].Cure = e.seeRegion(host) + ", and that the VPC resolves names\n" +
 				"aws ec2 describe-vpc-attribute --vpc-id VPC --attribute enableDnsSupport"
+		case a.Proxy != "" && (class == fault.Network || class == fault.Timeout):
+			results[0].Cure += "; without the proxy it takes NAT or the VPC endpoints " + endpoints
 		case token.NoIPv4(err): // it has its cure: another name, and not another route
 		case class == fault.Network, class == fault.Timeout:
-			results[0].Cure = "let the task's subnet and security group reach it, by NAT or by the VPC endpoints " + endpoints + lookup(a.Proxy)
+			results[0].Cure = "let the task's subnet and security group reach it, by NAT or by the VPC endpoints " + endpoints +
+				"\naws ec2 describe-vpc-endpoints --query 'VpcEndpoints[].[ServiceName,State,PrivateDnsEnabled]' --output table"
 		case class == fault.TLS:
 			results[0].Cure += "\nAWS_CA_BUNDLE=/path/to/ca.pem"
 		}
@@ -244,14 +264,6 @@ func (e *exam) reach(ctx context.Context, at, endpoints string) []Result {
 		e.mu.Unlock()
 	}
 	return of(host, ok("%s", seen))
-}
-
-// lookup is a command by which the VPC's endpoints show themselves.
-func lookup(proxy string) string {
-	if proxy != "" {
-		return ", or see that the proxy lets it pass"
-	}
-	return "\naws ec2 describe-vpc-endpoints --query 'VpcEndpoints[].[ServiceName,State,PrivateDnsEnabled]' --output table"
 }
 
 func private(peer string) bool {

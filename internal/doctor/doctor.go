@@ -142,6 +142,7 @@ type exam struct {
 
 	task     *Task
 	region   string
+	regionBy string          // who gave it
 	specs    []registry.Spec // resolved
 	client   *token.Client
 	agent    *agentAnswer // of the credential endpoint

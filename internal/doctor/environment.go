@@ -64,6 +64,13 @@ func (e *exam) roleHidden(context.Context) []Result {
 
 func (e *exam) proxy(context.Context) []Result {
 	var results []Result
+	for _, p := range token.ProxyProblems(e.getenv) {
+		level := warn
+		if strings.EqualFold(p.Variable, "HTTPS_PROXY") || strings.EqualFold(p.Variable, "HTTP_PROXY") {
+			level = fail
+		}
+		results = append(results, level(p.Variable+" "+p.Text, p.Fix)...)
+	}
 	var hosts []string
 	for _, name := range []string{"HTTPS_PROXY", "HTTP_PROXY"} {
 		upper, lower := e.getenv(name), e.getenv(strings.ToLower(name))
@@ -75,9 +82,7 @@ func (e *exam) proxy(context.Context) []Result {
 			if value == "" {
 				continue
 			}
-			if host := proxyHost(value); host == "" {
-				results = append(results, fail(spelling+" is not the URL of a proxy", "write it as http://HOST:PORT\n"+spelling+"=http://proxy.example.com:3128")...)
-			} else if !slices.Contains(hosts, host) {
+			if host := proxyHost(value); host != "" && !slices.Contains(hosts, host) {
 				hosts = append(hosts, host)
 			}
 		}

@@ -91,7 +91,7 @@ func (e *exam) regionCheck(context.Context) []Result {
 	if _, err := registry.PrivateHost("000000000000", used.region); err != nil {
 		return fail(fmt.Sprintf("%q, by %s, is no AWS region", used.region, used.name), "correct or remove "+used.name+": the task's ARN says the region\nAWS_REGION=us-west-2")
 	}
-	e.region = used.region
+	e.region, e.regionBy = used.region, used.name
 	for _, s := range sources[1:] {
 		if s.region != used.region {
 			return warn(fmt.Sprintf("%s, by %s; but %s says %s", used.region, used.name, s.name, s.region),
@@ -99,6 +99,14 @@ func (e *exam) regionCheck(context.Context) []Result {
 		}
 	}
 	return ok("%s, by %s", used.region, used.name)
+}
+
+// seeRegion names the region where a host is named after it, and who says which it is.
+func (e *exam) seeRegion(host string) string {
+	if e.regionBy == "" || !strings.Contains(host, e.region) {
+		return "see that the region exists"
+	}
+	return fmt.Sprintf("see that the region %s exists (by %s)", e.region, e.regionBy)
 }
 
 func (e *exam) registries(context.Context) []Result {
@@ -205,6 +213,12 @@ func (e *exam) awsSettings(ctx context.Context) []Result {
 		if err != nil {
 			s.bad = true
 			results = append(results, of(s.String(), fail(err.Error(), "remove endpoint=, AWS_ENDPOINT_URL, AWS_USE_FIPS_ENDPOINT or AWS_USE_DUALSTACK_ENDPOINT, whichever is not meant"))...)
+		}
+	}
+	for _, s := range token.RefusedSettings(e.getenv) {
+		if !s.Used {
+			results = append(results, warn(s.Variable+" is ignored: the AWS SDK refuses its value, and the setting is not used here",
+				"remove it from the container's environment, or set it to "+s.Allowed)...)
 		}
 	}
 	if results != nil {

@@ -26,7 +26,7 @@ type gatherer struct {
 func (g gatherer) Gather() ([]*dto.MetricFamily, error) {
 	v := g.src.View()
 	var page []*dto.MetricFamily
-	for _, f := range slices.Concat(byRegistry(v), g.m.counted(), byOutput(v), byProcess(v), g.m.constant()) {
+	for _, f := range slices.Concat(byRegistry(v), g.m.counted(), byOutput(v), byProcess(v), g.m.logged(), g.m.constant()) {
 		page = append(page, f.MetricFamily)
 	}
 	return page, nil
@@ -40,6 +40,18 @@ func (m *Metrics) constant() []*family {
 	task.add(1, label("cluster", m.task.Cluster), label("family", m.task.Family), label("revision", m.task.Revision),
 		label("service", m.task.Service), label("task_arn", m.task.ARN))
 	return []*family{build, task}
+}
+
+// logged is what happened to the log.
+func (m *Metrics) logged() []*family {
+	lost := newFamily(counter, "log_lines_lost_total",
+		"Log lines that nobody took: the log driver was blocked, or the reader of standard output has gone.", 1, 0)
+	n := int64(0)
+	if m.LinesLost != nil {
+		n = m.LinesLost()
+	}
+	lost.add(float64(n))
+	return []*family{lost}
 }
 
 // counted is the events so far.

@@ -39,6 +39,10 @@ type Source interface {
 
 // Metrics counts events and describes views. Safe for use by many goroutines.
 type Metrics struct {
+	// LinesLost returns how many log lines could not be written so far; nil where that is not known. Set it before the
+	// first scrape.
+	LinesLost func() int64
+
 	build Build
 	task  Task
 

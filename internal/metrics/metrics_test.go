@@ -186,6 +186,7 @@ func TestEverySeriesExistsAtTheStart(t *testing.T) {
 	got := series(scrape(t, m.Handler(&source{view: v})))
 	want := map[string]string{ // every name with its labels, but the histograms' and the constant ones
 		"ecr_refresher_clock_skew_seconds":                                    "0",
+		"ecr_refresher_log_lines_lost_total":                                  "0",
 		`ecr_refresher_credentials_expiry_timestamp_seconds{identity="task"}`: "0",
 	}
 	for _, r := range registries(v) {
@@ -588,5 +589,18 @@ func TestAsTheLibraryGathersIt(t *testing.T) {
 	want := series(scrape(t, promhttp.HandlerFor(checked, promhttp.HandlerOpts{})))
 	if d := cmp.Diff(want, series(scrape(t, g.m.Handler(g.src)))); d != "" {
 		t.Errorf("(-library +ours):\n%s", d)
+	}
+}
+
+// The count of lost log lines is the caller's, read at each scrape.
+func TestLinesLost(t *testing.T) {
+	m, lost := made(state(t, own)), int64(3)
+	m.LinesLost = func() int64 { return lost }
+	h := m.Handler(&source{view: state(t, own)})
+	for range 2 {
+		if got := series(scrape(t, h))["ecr_refresher_log_lines_lost_total"]; got != fmt.Sprint(lost) {
+			t.Errorf("%s lost lines; want %d", got, lost)
+		}
+		lost++
 	}
 }

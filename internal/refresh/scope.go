@@ -68,7 +68,7 @@ func (l *Loop) fetched(s *scope, t token.Token, err error, took, at time.Duratio
 	if err == nil {
 		a := anchor{clock: l.clock, byAWS: true, date: t.Issued.Add(dateRounding), elapsed: at}
 		if Valid(a.now(), t.Issued, t.Expires) {
-			t = l.agree(s, a, t)
+			t = l.agree(a, t)
 		} else { // nor is its date believed
 			err = &fault.Error{Class: fault.InvalidResponse, Op: "get a token for " + s.state.Scope.String(),
 				Err: errors.New("the token was born expired"), Cure: "see whether a proxy or a custom endpoint answers in place of AWS"}
@@ -103,8 +103,8 @@ func (l *Loop) adoptAgain() {
 
 // agree lets an answer tell the time, and returns its token dated by the clock that all tokens are judged by. A custom endpoint,
 // such as an emulator, tells the time only until AWS itself has: a wrong clock there must not condemn the others' tokens.
-func (l *Loop) agree(s *scope, a anchor, t token.Token) token.Token {
-	a.custom = s.state.Scope.Endpoint != ""
+func (l *Loop) agree(a anchor, t token.Token) token.Token {
+	a.custom = t.CustomEndpoint
 	if !a.custom || l.anchor.custom || !l.anchor.byAWS {
 		l.anchor = a
 		return t

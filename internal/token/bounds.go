@@ -3,6 +3,8 @@ package token
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 
 	"ecr-refresher/internal/secret"
@@ -12,10 +14,20 @@ import (
 // memory.
 const maxAnswer = 1 << 20
 
-// bounded is a transport whose answers end.
+// bounded is a transport whose answers end. It holds a request's body in memory, a few hundred bytes: the SDK closes the body as
+// soon as an answer begins, and net/http may still be reading it then, and would close the connection in the middle of the answer.
 type bounded struct{ http.RoundTripper }
 
 func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.Body != nil && req.Body != http.NoBody {
+		body, err := io.ReadAll(req.Body)
+		_ = req.Body.Close()
+		if err != nil {
+			return nil, fmt.Errorf("read the request's body: %w", err)
+		}
+		req = req.WithContext(req.Context()) // a copy
+		req.Body = io.NopCloser(bytes.NewReader(body))
+	}
 	res, err := b.RoundTripper.RoundTrip(req)
 	if err == nil {
 		res.Body = http.MaxBytesReader(nil, res.Body, maxAnswer)

@@ -189,7 +189,7 @@ func TestClassOfStranger(t *testing.T) {
 		{"200 cut off", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			_, _ = w.Write([]byte(`{"authorizationData":[{"authoriz`))
-		}, fault.InvalidResponse},
+		}, fault.Network},
 		{"unknown code", answer(400, amz, `{"__type":"TeapotException","message":"short\nand stout"}`), fault.BadRequest},
 		{"unknown code, 503", answer(503, amz, `{"__type":"TeapotException"}`), fault.ServerError},
 		{"long message", answer(400, amz, `{"__type":"InvalidParameterException","message":"`+strings.Repeat("é", 9000)+`"}`), fault.BadRequest},

@@ -41,6 +41,8 @@ func classify(err error, c asked) verdict {
 	if errors.As(err, &answered) && answered.Response != nil {
 		requestID = answered.Response.Header.Get("X-Amzn-Requestid")
 	}
+	var cut *cutOff
+	var panicked panicked
 	switch refused := status == 0 || status >= 300; {
 	case errors.As(err, &api) && api.ErrorCode() != "" && api.ErrorCode() != unknown && refused:
 		v := byCode(api.ErrorCode(), api.ErrorMessage(), status, skew(answered), c)
@@ -54,6 +56,10 @@ func classify(err error, c asked) verdict {
 			v.text += " (request " + clip(requestID) + ")"
 		}
 		return v
+	case errors.As(err, &panicked):
+		return verdict{fault.InvalidResponse, panicked.Error(), "see whether a proxy or a custom endpoint answers in place of AWS; with --log-level=debug the log has the stack, for a report"}
+	case errors.As(err, &cut):
+		return byCut(cut)
 	case status != 0 && refused:
 		v := byStatus(status)
 		v.text = fmt.Sprintf("the answer has status %d and no error code", status)
@@ -133,16 +139,26 @@ func byTransport(err error) verdict {
 	if before, _, broken := strings.Cut(text, brokenHTTP); broken && !errors.As(err, &op) && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		text = before + brokenHTTP + "the answer is not HTTP as it should be" // net/http quotes it, and it may hold what we sent
 	}
-	from := ""
+	from, asked := "", ""
 	if at := askedHost(err); at != "" {
 		text, from = at+": "+text, " from "+at
+	}
+	var u *url.Error
+	if errors.As(err, &u) {
+		asked = u.URL
+	}
+	var refused *proxyRefused
+	if errors.As(err, &refused) || errors.As(err, &op) && op.Op == "proxyconnect" {
+		return byProxy(err, text)
 	}
 	switch {
 	case errors.As(err, &certificate) && certificate.Reason == x509.Expired:
 		return verdict{fault.TLS, text, "see the clock of the host, and the certificate of the proxy or private endpoint if there is one"}
 	case errors.As(err, &verification) || errors.As(err, &record) || errors.As(err, &op) && op.Op == "remote error": // an alert
 		return verdict{fault.TLS, text, "if a proxy or a private endpoint has its own CA, give its certificate in AWS_CA_BUNDLE"}
-	case errors.As(err, &netErr) && netErr.Timeout(): // as context.DeadlineExceeded is
+	case errors.As(err, &netErr) && netErr.Timeout() && proxyOf(asked) != "": // as context.DeadlineExceeded is
+		return verdict{fault.Timeout, "no answer in time" + from + " through the proxy " + proxyOf(asked), useProxy}
+	case errors.As(err, &netErr) && netErr.Timeout():
 		return verdict{fault.Timeout, "no answer in time" + from, "see that the task's subnet and security group let it reach the endpoint (NAT, or the VPC endpoints ecr.api, ecr.dkr and sts)"}
 	case errors.As(err, &dns):
 		return verdict{fault.Network, text, "see that the region exists and that the VPC resolves names"}
@@ -153,6 +169,47 @@ func byTransport(err error) verdict {
 		return verdict{fault.Network, text, "see that the task's subnet and security group let it reach the endpoint (NAT, or the VPC endpoints ecr.api, ecr.dkr and sts)"}
 	}
 	return verdict{fault.BadRequest, text, wrongCall.cure}
+}
+
+// useProxy is the cure where a proxy does not lead to AWS.
+const useProxy = "see that the proxy in HTTPS_PROXY is reachable from the task and lets the host pass, or name the host in NO_PROXY"
+
+// byProxy says why a proxy did not lead to the host.
+func byProxy(err error, text string) verdict {
+	var (
+		refused      *proxyRefused
+		verification *tls.CertificateVerificationError
+		record       tls.RecordHeaderError
+		netErr       net.Error
+		dns          *net.DNSError
+	)
+	switch {
+	case errors.As(err, &refused) && refused.status == http.StatusProxyAuthRequired:
+		return verdict{fault.Network, text, "give the proxy's user and password in HTTPS_PROXY: http://USER:PASSWORD@HOST:PORT"}
+	case errors.As(err, &refused):
+		return verdict{fault.Network, text, "let the proxy in HTTPS_PROXY pass CONNECT to the host, or name the host in NO_PROXY"}
+	case errors.As(err, &verification):
+		return verdict{fault.TLS, text, "the proxy's own certificate is not trusted: give its CA in AWS_CA_BUNDLE, or write HTTPS_PROXY with http:// if the proxy speaks plain HTTP"}
+	case errors.As(err, &record):
+		return verdict{fault.TLS, text, "the proxy speaks plain HTTP: write HTTPS_PROXY with http://"}
+	case errors.As(err, &dns):
+		return verdict{fault.Network, text, "see the proxy's host name in HTTPS_PROXY, and that the VPC resolves it"}
+	case errors.As(err, &netErr) && netErr.Timeout():
+		return verdict{fault.Timeout, text, useProxy}
+	}
+	return verdict{fault.Network, text, useProxy}
+}
+
+// cutShort is the cure of an answer that began and did not end.
+const cutShort = "if it happens each time, large packets are lost on the way (an MTU black hole): lower the MTU of the tunnel or interface, and let ICMP type 3 code 4 pass in network ACLs and security groups; else see the proxy or firewall in between"
+
+// byCut says what ended an answer that had begun.
+func byCut(cut *cutOff) verdict {
+	var netErr net.Error
+	if errors.As(cut.cause, &netErr) && netErr.Timeout() { // as context.DeadlineExceeded is
+		return verdict{fault.Timeout, "the answer from " + cut.host + " began and did not end in time", cutShort}
+	}
+	return verdict{fault.Network, "the answer from " + cut.host + " ended in the middle: " + clip(innermost(cut.cause)), cutShort}
 }
 
 // brokenHTTP stands in net/http's errors before the reason why an answer could not be read.
@@ -199,6 +256,8 @@ func innermost(err error) string {
 		var send *smithyhttp.RequestSendError
 		var op *smithy.OperationError
 		switch {
+		case errors.As(err, &u) && u.Op == "parse":
+			return "not a valid URL" // more would quote it, and its password with it
 		case errors.As(err, &u) && u.Err != nil:
 			err = u.Err
 		case errors.As(err, &send) && send.Err != nil:
@@ -206,7 +265,12 @@ func innermost(err error) string {
 		case errors.As(err, &op) && op.Err != nil:
 			err = op.Err
 		default:
-			return err.Error()
+			// The SDK quotes an endpoint that it cannot parse, and the password in it.
+			before, _, quoted := strings.Cut(err.Error(), "Failed to parse uri")
+			if quoted {
+				return before + "the endpoint is not a valid URL"
+			}
+			return before
 		}
 	}
 }

@@ -319,6 +319,12 @@ func TestCheck(t *testing.T) {
 		{"FIPS, for all but ignored", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS=true AWS_ENDPOINT_URL=" + url, fips, ""},
 		{"public, dual-stack, for ECR", "AWS_ENDPOINT_URL_ECR=" + url, publicDual, ""},
 		{"public, dual-stack, for ECR Public", "AWS_ENDPOINT_URL_ECR_PUBLIC=" + url, publicDual, "custom endpoint"},
+		{"malformed, for ECR", "AWS_ENDPOINT_URL_ECR=http://u:pw%zz@host", here, "AWS_ENDPOINT_URL_ECR, AWS_ENDPOINT_URL"},
+		{"malformed, for all", "AWS_ENDPOINT_URL=http://u:pw%zz@host", here, "AWS_ENDPOINT_URL"},
+		{"malformed, for ECR Public", "AWS_ENDPOINT_URL_ECR_PUBLIC=http://u:pw%zz@host", public, "AWS_ENDPOINT_URL_ECR_PUBLIC"},
+		{"malformed, for STS", "AWS_ENDPOINT_URL_STS=http://u:pw%zz@host", chain, "AWS_ENDPOINT_URL_STS"},
+		{"malformed, for an API that is not asked", "AWS_ENDPOINT_URL_ECR_PUBLIC=http://u:pw%zz@host AWS_ENDPOINT_URL_STS=x", here, ""},
+		{"FIPS by the environment and an endpoint for ECR Public, which has none", "AWS_USE_FIPS_ENDPOINT=true AWS_ENDPOINT_URL_ECR_PUBLIC=" + url, public, ""},
 		{"FIPS for all by the environment, with endpoint=", "AWS_USE_FIPS_ENDPOINT=true", Scope{Region: region, Endpoint: url}, "custom endpoint"},
 		{"dual-stack for all by the environment, for ECR", "AWS_USE_DUALSTACK_ENDPOINT=true AWS_ENDPOINT_URL_ECR=" + url, here, "custom endpoint"},
 	}
@@ -334,6 +340,9 @@ func TestCheck(t *testing.T) {
 			err := c.Check(r.scope)
 			if (err == nil) != (r.err == "") || err != nil && !strings.Contains(err.Error(), r.err) {
 				t.Fatalf("Check: %v; want %q", err, r.err)
+			}
+			if err != nil {
+				wantNoSecret(t, err.Error(), "pw", "zz@")
 			}
 			if err == nil || r.scope.Region == "" {
 				return

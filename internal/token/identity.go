@@ -3,6 +3,8 @@ package token
 import (
 	"context"
 	"errors"
+	"net"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -10,6 +12,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials/processcreds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"ecr-refresher/internal/fault"
@@ -18,8 +21,9 @@ import (
 // identities is a tree: the task role at the root, and under each identity the roles that are assumed from it, so that
 // chains with a common beginning assume it once.
 type identities struct {
-	cfg  func() aws.Config
-	opts Options
+	cfg    func() aws.Config
+	opts   Options
+	caught func(value any, err *error) // makes an error of a panic
 
 	mu    sync.Mutex
 	root  *identity
@@ -48,14 +52,14 @@ type identity struct {
 // expiryWindow is how long before their end credentials are replaced.
 const expiryWindow = 5 * time.Minute
 
-func newIdentities(cfg func() aws.Config, opts Options) *identities {
+func newIdentities(cfg func() aws.Config, opts Options, caught func(any, *error)) *identities {
 	found := cfg().Credentials
 	task := taskRole{instance: fromInstance(found), allowed: opts.AllowInstanceRole}
 	root := &identity{cache: found, explain: task.explain}
 	if task.instance && !task.allowed {
 		root.cache = noCredentials{}
 	}
-	return &identities{cfg: cfg, opts: opts, root: root, nodes: map[step]*identity{}}
+	return &identities{cfg: cfg, opts: opts, caught: caught, root: root, nodes: map[step]*identity{}}
 }
 
 // of returns the identity that a scope is asked for as.
@@ -97,7 +101,11 @@ func (ids *identities) assume(parent *identity, role string, key step) *identity
 	client := sts.NewFromConfig(ids.cfg(), func(o *sts.Options) {
 		o.Credentials = parent
 	}, stsEndpoint(key.fips, key.dual))
-	cache := aws.NewCredentialsCache(aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
+	cache := aws.NewCredentialsCache(aws.CredentialsProviderFunc(func(ctx context.Context) (creds aws.Credentials, err error) {
+		defer func() { ids.caught(recover(), &err) }()  // the cache calls this in a goroutine of its own
+		if _, err := parent.Retrieve(ctx); err != nil { // has a deadline of its own, and says which step failed
+			return aws.Credentials{}, err
+		}
 		ctx, cancel := context.WithTimeout(ctx, ids.opts.Timeout)
 		defer cancel()
 		out, err := client.AssumeRole(ctx, in)
@@ -110,7 +118,14 @@ func (ids *identities) assume(parent *identity, role string, key step) *identity
 	if before := strings.Fields(key.roles); len(before) > 1 {
 		step.as = before[len(before)-2]
 	}
-	return &identity{cache: cache, explain: step.explain, parent: parent}
+	explain := func(err error) *fault.Error {
+		f := step.explain(err)
+		if dns := (*net.DNSError)(nil); errors.As(err, &dns) && ids.opts.RegionBy != "" && strings.Contains(dns.Name, ids.opts.Region) {
+			f.Cure = regionCure(ids.opts)
+		}
+		return f
+	}
+	return &identity{cache: cache, explain: explain, parent: parent}
 }
 
 // stsEndpoint has STS asked by way of the same kind of endpoint as the registry's API.
@@ -176,7 +191,8 @@ type taskRole struct {
 }
 
 func (t taskRole) explain(err error) *fault.Error {
-	text := classify(err, asked{}).text
+	v := classify(err, asked{})
+	text := v.text
 	switch {
 	case t.instance && !t.allowed:
 		return &fault.Error{
@@ -189,10 +205,35 @@ func (t taskRole) explain(err error) *fault.Error {
 			Cure: "give the task definition a taskRoleArn, or the instance a role that the task can reach (hop limit 2)",
 		}
 	}
+	if process, ok := errors.AsType[*processcreds.ProviderError](err); ok {
+		return &fault.Error{
+			Class: fault.CredentialsUnavailable, Op: "get credentials by credential_process", Err: &spoken{ofProcess(process), err},
+			Cure: "run the command of the profile in AWS_CONFIG_FILE by hand: what it prints may be secret and is not shown here; on ECS remove AWS_PROFILE, the task role needs none",
+		}
+	}
+	if panicked, broken := panicked(""), v.class == fault.TLS; broken || errors.As(err, &panicked) {
+		return &fault.Error{Class: v.class, Op: "get the task role's credentials", Err: &spoken{text, err}, Cure: v.cure}
+	}
 	return &fault.Error{
 		Class: fault.CredentialsUnavailable, Op: "get the task role's credentials", Err: &spoken{text, err},
 		Cure: "the ECS agent's credential endpoint does not serve us yet; if it stays so, see the agent on the host and that the role in taskRoleArn exists",
 	}
+}
+
+// ofProcess says how a credential_process failed. It quotes nothing that the process printed, as the SDK's error does.
+func ofProcess(err *processcreds.ProviderError) string {
+	text := err.Err.Error()
+	var exit *exec.ExitError
+	var start *exec.Error
+	switch {
+	case errors.As(err, &exit):
+		return "the process failed: " + exit.String()
+	case errors.As(err, &start):
+		return "the process cannot be started: " + start.Err.Error()
+	case strings.HasPrefix(text, "missing "), strings.HasPrefix(text, "wrong version "):
+		return clip(text)
+	}
+	return "its output is not the JSON of credentials"
 }
 
 // fromInstance reports whether the SDK's chain ended at the EC2 instance's metadata.

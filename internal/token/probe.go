@@ -30,7 +30,14 @@ type Credentials struct {
 
 // Credentials asks for the credentials on the way to a scope: after that many of its roles, 0 for the task role's own. They are
 // the ones that Token uses, and cached as for it. Every error is a [fault.Error].
-func (c *Client) Credentials(ctx context.Context, s Scope, roles int) (Credentials, error) {
+func (c *Client) Credentials(ctx context.Context, s Scope, roles int) (found Credentials, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			c.caught(v, &err)
+			verdict := classify(err, asked{})
+			err = &fault.Error{Class: verdict.class, Op: "get credentials", Err: err, Cure: verdict.cure}
+		}
+	}()
 	id := c.ids.of(s)
 	for range len(strings.Fields(s.Roles)) - roles {
 		id = id.parent
@@ -39,7 +46,7 @@ func (c *Client) Credentials(ctx context.Context, s Scope, roles int) (Credentia
 	if err != nil {
 		return Credentials{}, err
 	}
-	found := Credentials{Provider: creds.Source}
+	found = Credentials{Provider: creds.Source}
 	if creds.CanExpire {
 		found.Expires = creds.Expires.Add(expiryWindow) // which the cache took off
 	}
@@ -47,8 +54,12 @@ func (c *Client) Credentials(ctx context.Context, s Scope, roles int) (Credentia
 }
 
 // Endpoints are the URLs that a token of a scope needs: the API's, and before it that of STS where roles are assumed.
-func (c *Client) Endpoints(ctx context.Context, s Scope) ([]string, error) {
-	var urls []string
+func (c *Client) Endpoints(ctx context.Context, s Scope) (urls []string, err error) {
+	defer func() {
+		if c.caught(recover(), &err); err != nil {
+			err = &spoken{clip(innermost(err)), err}
+		}
+	}()
 	if s.Roles != "" {
 		o := sts.NewFromConfig(c.cfg(), stsEndpoint(s.FIPS, s.DualStack)).Options()
 		u, err := o.EndpointResolverV2.ResolveEndpoint(ctx, sts.EndpointParameters{

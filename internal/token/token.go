@@ -36,6 +36,10 @@ type Token struct {
 	Issued  time.Time     // when, on the server's clock
 	Expires time.Time     // when, on the server's clock; an upper bound
 
+	// CustomEndpoint says that the endpoint that answered is not AWS's own: an emulator, a proxy by a name of its own. Nobody
+	// vouches for its clock.
+	CustomEndpoint bool
+
 	CredentialsExpire  time.Time // when the credentials that asked for it end; zero if they do not or it is not known
 	CredentialProvider string    // where the credentials came from, in the SDK's words
 }

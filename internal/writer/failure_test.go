@@ -34,7 +34,7 @@ func TestEveryErrorAtEveryStep(t *testing.T) {
 		{syscall.ENOENT, fault.OutputOther, "see that DIR is still there"},
 		{syscall.ENOTDIR, fault.OutputOther, "see that DIR is still there"},
 		{syscall.EIO, fault.OutputOther, "kernel log"},
-		{syscall.ELOOP, fault.OutputOther, "relative link to a name below DIR"},
+		{syscall.ELOOP, fault.OutputInvalid, "relative link to a name below DIR"},
 		{syscall.EMFILE, fault.OutputOther, "nofile"},
 		{syscall.ENFILE, fault.OutputOther, "nofile"},
 		{syscall.EISDIR, fault.OutputInvalid, "name the file in that directory: --output=DIR/config.json/config.json"},

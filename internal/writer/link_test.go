@@ -119,8 +119,8 @@ func TestLinkRefused(t *testing.T) {
 		"loop":                {[]string{"config.json", "a", "a", "config.json"}, "too many levels of symbolic links", fault.OutputInvalid},
 		"too long":            {[]string{"config.json", "1", "1", "2", "2", "3", "3", "4", "4", "5", "5", "6", "6", "7", "7", "real.json"}, "too many levels of symbolic links", fault.OutputInvalid},
 		"a directory":         {[]string{"config.json", "sub"}, "is a directory", fault.OutputInvalid},
-		"a missing directory": {[]string{"config.json", "none/real.json"}, "no such file or directory", fault.OutputInvalid},
-		"through a file":      {[]string{"config.json", "file/real.json"}, "not a directory", fault.OutputInvalid},
+		"a missing directory": {[]string{"config.json", "none/real.json"}, "no such file or directory", fault.OutputOther},
+		"through a file":      {[]string{"config.json", "file/real.json"}, "not a directory", fault.OutputOther},
 	} {
 		t.Run(name, func(t *testing.T) {
 			base := t.TempDir()
