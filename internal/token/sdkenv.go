@@ -50,7 +50,8 @@ var sdkSettings = []sdkSetting{
 
 	{"AWS_RETRY_MODE", isOneOf("standard", "adaptive"), "standard or adaptive", false},
 	{"AWS_MAX_ATTEMPTS", isInteger, "an integer", false},
-	{"AWS_DEFAULTS_MODE", isAnyCaseOf("auto", "cross-region", "in-region", "legacy", "mobile", "standard"), "auto, cross-region, in-region, legacy, mobile or standard", false},
+	{"AWS_DEFAULTS_MODE", isAnyCaseOf("auto", "cross-region", "in-region", "legacy", "mobile", "standard"),
+		"auto, cross-region, in-region, legacy, mobile or standard", false},
 	{"AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", isMetadataMode, "IPv4 or IPv6", false},
 	{"AWS_EC2_METADATA_V1_DISABLED", isTrueOrFalse, trueOrFalse, false},
 	{"AWS_ENABLE_ENDPOINT_DISCOVERY", isAnyCaseOf("true", "false", "auto"), "true, false or auto", false},
