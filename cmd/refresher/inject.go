@@ -118,6 +118,11 @@ func inject(inv invocation, s injectSettings) int {
 	}
 	if len(r.Changes) > 0 {
 		fmt.Fprintln(inv.err, "refresher: next: the task role needs what this prints, where NAME is a repository, and with --access=push if it is pushed to:", policyCommand(r))
+	}
+	switch {
+	case len(r.Changes) > 0 && r.Volume != "":
+		fmt.Fprintf(inv.err, "refresher: then: put this list where the old one was, and add to the definition around it the volume %q and a task role\n", r.Volume)
+	case len(r.Changes) > 0:
 		fmt.Fprintln(inv.err, "refresher: then: aws ecs register-task-definition --cli-input-json file://FILE, where FILE is this output")
 	}
 	return exitOK

@@ -35,6 +35,39 @@ func wrongSettings(doc []byte) (findings []taskdef.Finding) {
 				}
 			}
 		}
+		findings = append(findings, wrongSDKSettings(r)...)
+	}
+	return findings
+}
+
+// wrongSDKSettings says which variables of the AWS SDK in a refresher's environment have a value that the SDK refuses. Those that
+// the refresher uses keep it from starting; it ignores the others. Of a secret the value is not known. No value is repeated.
+func wrongSDKSettings(r taskdef.Refresher) (findings []taskdef.Finding) {
+	env := map[string]string{}
+	for _, pair := range r.Environment {
+		name, value, _ := strings.Cut(pair, "=")
+		env[name] = value
+	}
+	has := func(name string) bool {
+		_, there := env[name]
+		return there || slices.Contains(r.Secrets, name)
+	}
+	add := func(level, what, cure string) {
+		findings = append(findings, taskdef.Finding{Level: level, Where: r.Where + ".environment", What: what, Cure: cure})
+	}
+	for _, s := range token.RefusedSettings(func(name string) string { return env[name] }) {
+		if s.Used {
+			add(taskdef.Fail, s.Variable+": must be "+s.Allowed, "Correct it: with a wrong setting it does not start.")
+			continue
+		}
+		add(taskdef.Warn, s.Variable+": the refresher does not use it and ignores the value, which must be "+s.Allowed, "Remove it.")
+	}
+	const enough = "Remove it: the task role is enough."
+	if has("AWS_WEB_IDENTITY_TOKEN_FILE") && !has("AWS_ROLE_ARN") && !has("AWS_ACCESS_KEY_ID") { // keys come before it
+		add(taskdef.Fail, "AWS_WEB_IDENTITY_TOKEN_FILE is set without AWS_ROLE_ARN, which the SDK refuses", enough)
+	}
+	if has("AWS_PROFILE") && !has("AWS_CONFIG_FILE") && !has("AWS_SHARED_CREDENTIALS_FILE") {
+		add(taskdef.Fail, "AWS_PROFILE names a profile, and the image has no file with profiles: the SDK refuses that", enough)
 	}
 	return findings
 }

@@ -3,11 +3,14 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"ecr-refresher/internal/taskdef"
 )
 
 // Each row is one refresher; what is found has its key, and the command is judged before the environment.
@@ -29,6 +32,21 @@ func TestWrongSettings(t *testing.T) {
 		{"an unknown one", env("REFRESHER_REGISTRY", "x"), []string{"fail .environment"}},
 		{"another program's", env("AWS_REGION", "x"), nil},
 		{"a wrong flag and a wrong variable", map[string]any{"command": []string{"run", "--timeout=5"}, "environment": pairs{{"name": "REFRESHER_PARALLEL", "value": "0"}}}, []string{"fail .command", "fail .environment"}},
+		{"a setting of the SDK that is used", env("AWS_USE_FIPS_ENDPOINT", "yes"), []string{"fail .environment"}},
+		{"the same, right", env("AWS_USE_FIPS_ENDPOINT", "true"), nil},
+		{"an endpoint that is not a URL", env("AWS_ENDPOINT_URL_ECR", "localhost:4566"), []string{"fail .environment"}},
+		{"a setting of the SDK that is not used", env("AWS_RETRY_MODE", "legacy"), []string{"warn .environment"}},
+		{"the same, right", env("AWS_RETRY_MODE", "standard"), nil},
+		{"another one that is not used", env("AWS_MAX_ATTEMPTS", "many"), []string{"warn .environment"}},
+		{"one of another service", env("AWS_S3_USE_ARN_REGION", "1"), []string{"warn .environment"}},
+		{"one of each", map[string]any{"environment": pairs{{"name": "AWS_DEFAULTS_MODE", "value": "x"}, {"name": "AWS_USE_DUALSTACK_ENDPOINT", "value": "x"}}}, []string{"fail .environment", "warn .environment"}},
+		{"one of once", map[string]any{"command": []string{"once"}, "environment": pairs{{"name": "AWS_USE_DUALSTACK_ENDPOINT", "value": "1"}}}, []string{"fail .environment"}},
+		{"an empty one", env("AWS_RETRY_MODE", ""), nil},
+		{"one from a secret, whose value is not known", map[string]any{"secrets": pairs{{"name": "AWS_RETRY_MODE", "valueFrom": "arn"}}}, nil},
+		{"a profile", env("AWS_PROFILE", "x"), []string{"fail .environment"}},
+		{"a profile with a file", map[string]any{"environment": pairs{{"name": "AWS_PROFILE", "value": "x"}, {"name": "AWS_CONFIG_FILE", "value": "/x"}}}, nil},
+		{"web identity without a role", env("AWS_WEB_IDENTITY_TOKEN_FILE", "/x"), []string{"fail .environment"}},
+		{"web identity with a role", map[string]any{"environment": pairs{{"name": "AWS_WEB_IDENTITY_TOKEN_FILE", "value": "/x"}, {"name": "AWS_ROLE_ARN", "value": "arn"}}}, nil},
 		{"no such command", map[string]any{"command": []string{"doctr"}}, []string{"fail .command"}},
 		{"a command that ends", map[string]any{"command": []string{"version"}}, []string{"fail .command"}},
 		{"the help", map[string]any{"command": []string{"run", "--help"}}, []string{"fail .command"}},
@@ -90,6 +108,15 @@ func TestWrongPartition(t *testing.T) {
 				t.Errorf("%s: %+v", row.name, f)
 			}
 		}
+	}
+}
+
+// A value that the SDK refuses may be a secret: it is not repeated.
+func TestWrongSDKSettingsHideTheValue(t *testing.T) {
+	r := taskdef.Refresher{Environment: []string{"AWS_ENDPOINT_URL=http://u:s3cret%zz@host", "AWS_RETRY_MODE=s3cret", "AWS_PROFILE=s3cret"}}
+	findings := wrongSDKSettings(r)
+	if len(findings) != 3 || strings.Contains(fmt.Sprint(findings), "s3cret") {
+		t.Errorf("%+v", findings)
 	}
 }
 

@@ -221,11 +221,22 @@ func (s Spec) conflicts() []error {
 			add("alias: %s is given more than once", quote(alias))
 			continue
 		}
-		if h, bad := parseHost(alias); bad == nil && s.Host.Name != "" && (h.Public != s.Host.Public || h.Region != s.Host.Region) {
+		if !s.accepts(alias) {
 			add("alias: %s is in another region or service, where this token is not accepted; give it a --registry of its own", quote(alias))
 		}
 	}
 	return errs
+}
+
+// accepts reports whether a token of this registry is one for an alias, as far as its name says: a port changes nothing. "default"
+// is private, wherever it is.
+func (s Spec) accepts(alias string) bool {
+	name, _, _ := strings.Cut(alias, ":")
+	h, bad := parseHost(name)
+	if bad != nil {
+		return true // a name of the user's own
+	}
+	return h.Public == s.Host.Public && (s.Host.Name == "" || h.Region == s.Host.Region)
 }
 
 // standard is the name without FIPS and dual-stack.

@@ -72,6 +72,11 @@ var acceptedSpecs = []struct {
 	{in: std + "?alias=registry.example.com:1&alias=registry.example.com:65535&alias=10.0.0.1:5000", name: std, change: func(s *Spec) {
 		s.Aliases = []string{"registry.example.com:1", "registry.example.com:65535", "10.0.0.1:5000"}
 	}},
+	{in: std + "?alias=" + std + ":443&alias=public.ecr.aws.example.com:443", name: std, change: func(s *Spec) {
+		s.Aliases = []string{std + ":443", "public.ecr.aws.example.com:443"}
+	}},
+	{in: "default?alias=" + euName + ":443", name: "default", change: func(s *Spec) { s.Aliases = []string{euName + ":443"} }},
+	{in: "public.ecr.aws?alias=ecr-public.aws.com:443", name: "public.ecr.aws", change: func(s *Spec) { s.Aliases = []string{"ecr-public.aws.com:443"} }},
 	{in: std + "?alias=localhost&alias=proxy:5000&alias=a_b.example", name: std, change: func(s *Spec) { s.Aliases = []string{"localhost", "proxy:5000", "a_b.example"} }},
 	{in: std + "?alias=" + strings.Repeat("a", 63) + ".example", name: std, change: func(s *Spec) { s.Aliases = []string{strings.Repeat("a", 63) + ".example"} }},
 	{in: std + "?alias=210987654321.dkr.ecr.us-west-2.amazonaws.com&alias=" + dualName, name: std, change: func(s *Spec) {
@@ -238,6 +243,13 @@ var refusedSpecs = []struct{ in, why string }{
 	{std + "?alias=a%20b.example", "letters, digits, dots and hyphens only"},
 	{std + "?alias=" + euName, "is in another region or service"},
 	{std + "?alias=public.ecr.aws", "is in another region or service"},
+	{std + "?alias=public.ecr.aws:443", `"public.ecr.aws:443" is in another region or service`},
+	{std + "?alias=" + euName + ":8443", "is in another region or service"},
+	{"default?alias=public.ecr.aws", "is in another region or service"},
+	{"default?alias=public.ecr.aws:443", "is in another region or service"},
+	{"default?alias=ecr-public.aws.com:5000", "is in another region or service"},
+	{"default?role_arn=" + role1 + "&alias=a.example&alias=public.ecr.aws:1", "is in another region or service"},
+	{"public.ecr.aws?alias=" + std + ":443", "is in another region or service"},
 	{"public.ecr.aws?alias=" + acct + ".dkr.ecr.us-east-1.amazonaws.com", "is in another region or service"},
 }
 

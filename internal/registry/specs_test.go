@@ -94,6 +94,7 @@ func TestResolve(t *testing.T) {
 		{"default?role_arn=" + role1, acct, "cn-north-1", "is in partition aws, the registry in aws-cn"},
 		{"default?alias=" + std, acct, "us-west-2", "is the registry itself"},
 		{"default?alias=" + euName, acct, "us-west-2", "is in another region or service"},
+		{"default?alias=" + euName + ":443", acct, "us-west-2", "is in another region or service"},
 	} {
 		s, err := ParseSpec(row.in)
 		if err != nil {

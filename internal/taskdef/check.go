@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -32,7 +33,8 @@ type Finding struct {
 }
 
 // Check says what is wrong with a task definition that has the refresher in it, as register-task-definition takes it or as
-// describe-task-definition gives it. The error is for a document that is no JSON object.
+// describe-task-definition gives it, or with a bare list of containers. A value that is null counts as absent. The error is for
+// a document that is not JSON, or is neither an object nor a list of objects.
 //
 // A container is taken for a refresher if the last part of its image's name contains "ecr-refresher", if it is called "refresher"
 // or "ecr-refresher", or if its health check runs "refresher healthcheck"; with a REFRESHER_ variable also if that runs
@@ -40,19 +42,12 @@ type Finding struct {
 //
 // With a wrong type anywhere, only shapes are reported: the other rules would speak of things that are not there.
 func Check(doc []byte) ([]Finding, error) {
-	dec := json.NewDecoder(bytes.NewReader(doc))
-	dec.UseNumber() // to tell an integer from a float
-	var raw map[string]any
-	if err := dec.Decode(&raw); err != nil {
+	raw, list, err := rawDefinition(doc)
+	if err != nil {
 		return nil, fmt.Errorf("task definition: %w", err)
 	}
-	if raw == nil {
-		return nil, errors.New("task definition: it is null")
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("task definition: there is more after its end")
-	}
 	c := &checker{}
+	c.list = list
 	if inner, ok := raw["taskDefinition"].(map[string]any); ok {
 		c.root = ".taskDefinition"
 		c.fail("", "this is the answer of describe-task-definition, which register-task-definition refuses",
@@ -61,6 +56,10 @@ func Check(doc []byte) ([]Finding, error) {
 	}
 	if _, there := raw["containerDefinitions"]; !there {
 		c.noContainers(raw)
+		return c.findings, nil
+	}
+	if r, ok := strangeList(raw["containerDefinitions"]); ok && list {
+		c.fail("", r.What, r.Cure)
 		return c.findings, nil
 	}
 	if !c.conform("", raw, definitionShape) {
@@ -73,6 +72,7 @@ func Check(doc []byte) ([]Finding, error) {
 	if c.fargate() {
 		c.fargateRules()
 	}
+	c.ports()
 	c.ours()
 	return c.findings, nil
 }
@@ -85,7 +85,53 @@ func (c *checker) noContainers(raw map[string]any) {
 			return
 		}
 	}
-	c.fail(".containerDefinitions", "there are none", "See whether this is a task definition at all.")
+	r := Reason{"there are none", "See whether this is a task definition at all."}
+	if known, ok := recognised(raw); ok {
+		r = known
+	}
+	c.fail(".containerDefinitions", r.What, r.Cure)
+}
+
+// rawDefinition decodes a document for Check, without what is null. A bare list of containers comes back as a definition that
+// has nothing but them.
+func rawDefinition(doc []byte) (raw map[string]any, list bool, err error) {
+	dec := json.NewDecoder(bytes.NewReader(doc))
+	dec.UseNumber() // to tell an integer from a float
+	var v any
+	if err := dec.Decode(&v); err != nil {
+		return nil, false, err
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, false, errors.New("there is more after its end")
+	}
+	switch v := withoutNulls(v).(type) {
+	case map[string]any:
+		return v, false, nil
+	case []any:
+		if len(v) == 0 {
+			return nil, true, errors.New("the list is empty")
+		}
+		return map[string]any{"containerDefinitions": v}, true, nil
+	}
+	return nil, false, errors.New("it is neither a JSON object nor a list of containers")
+}
+
+// withoutNulls takes out what is null, in objects and in lists.
+func withoutNulls(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		maps.DeleteFunc(v, func(_ string, inner any) bool { return inner == nil })
+		for key, inner := range v {
+			v[key] = withoutNulls(inner)
+		}
+	case []any:
+		kept := slices.DeleteFunc(v, func(inner any) bool { return inner == nil })
+		for i, inner := range kept {
+			kept[i] = withoutNulls(inner)
+		}
+		return kept
+	}
+	return v
 }
 
 // checker collects what is found in one definition.
@@ -108,7 +154,17 @@ func (c *checker) fail(at, what, cure string) { c.add(Fail, at, what, cure) }
 func (c *checker) warn(at, what, cure string) { c.add(Warn, at, what, cure) }
 
 func (c *checker) add(level, at, what, cure string) {
-	c.findings = append(c.findings, Finding{level, cmp.Or(c.root+at, "."), what, cure})
+	c.findings = append(c.findings, Finding{level, c.where(at), what, cure})
+}
+
+// where is a place in the document as it was given. A bare list of containers has no key before it.
+func (c *checker) where(at string) string {
+	if c.list {
+		if at = strings.TrimPrefix(at, ".containerDefinitions"); strings.HasPrefix(at, "[") {
+			at = "." + at
+		}
+	}
+	return cmp.Or(c.root+at, ".")
 }
 
 // In reports whether the same was found before, wherever its container stood then.
@@ -128,9 +184,13 @@ type definition struct {
 	Family, TaskRoleArn, ExecutionRoleArn, NetworkMode string
 	CPU, Memory                                        string
 	RequiresCompatibilities                            []string
-	PlacementConstraints                               []any
+	RuntimePlatform                                    struct{ OperatingSystemFamily string }
+	PlacementConstraints                               []struct{ Type, Expression string }
+	Tags                                               *[]any
 	Volumes                                            []volume
 	Containers                                         []container `json:"containerDefinitions"`
+
+	list bool // a bare list of containers: what a definition says besides is written elsewhere
 }
 
 type volume struct {
@@ -156,7 +216,7 @@ type container struct {
 	StopTimeout       *int
 	DependsOn         []dependency
 	MountPoints       []mount
-	VolumesFrom       []struct{ SourceContainer string }
+	VolumesFrom       []source
 	PortMappings      []portMapping
 	HealthCheck       *struct {
 		Command                                 []string
@@ -171,16 +231,32 @@ type container struct {
 		Options   map[string]string
 	}
 
-	Links, DNSServers, DNSSearchDomains []string
-	ExtraHosts                          []any
-	Privileged, DisableNetworking       bool
-	LinuxParameters                     struct{ Devices []any }
+	Links, DNSServers, DNSSearchDomains    []string
+	DockerSecurityOptions, CredentialSpecs []string
+	WorkingDirectory                       string
+	ExtraHosts                             []any
+	Privileged, DisableNetworking          bool
+	ReadonlyRootFilesystem                 bool
+	LinuxParameters                        struct {
+		Devices []any
+		Tmpfs   []struct {
+			ContainerPath string
+			MountOptions  []string
+		}
+	}
 }
 
 type (
-	pair        struct{ Name, Value string }
-	dependency  struct{ ContainerName, Condition string }
-	portMapping struct{ ContainerPort, HostPort int }
+	pair       struct{ Name, Value string }
+	dependency struct{ ContainerName, Condition string }
+	source     struct {
+		SourceContainer string
+		ReadOnly        bool
+	}
+	portMapping struct {
+		ContainerPort, HostPort      int
+		ContainerPortRange, Protocol string
+	}
 )
 
 type mount struct {
@@ -211,9 +287,9 @@ func (k container) refresher() bool {
 // once reports whether this is the init form of ours.
 func (k container) once() bool { return k.refresher() && slices.Contains(k.Command, "once") }
 
-func (c *checker) fargate() bool { return slices.Contains(c.RequiresCompatibilities, "FARGATE") }
+func (d *definition) fargate() bool { return slices.Contains(d.RequiresCompatibilities, "FARGATE") }
 
 // container returns the place of a container, or -1.
-func (c *checker) container(name string) int {
-	return slices.IndexFunc(c.Containers, func(k container) bool { return k.Name == name })
+func (d *definition) container(name string) int {
+	return slices.IndexFunc(d.Containers, func(k container) bool { return k.Name == name })
 }

@@ -3,13 +3,12 @@ package taskdef
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 )
 
 // ecs holds the rules of ECS that hold on every launch type.
 func (c *checker) ecs() {
-	if c.Family == "" {
+	if c.Family == "" && !c.list {
 		c.fail(".family", "the definition has no family", "Name it.")
 	}
 	if !slices.ContainsFunc(c.Containers, container.essential) {
@@ -17,8 +16,11 @@ func (c *checker) ecs() {
 			"Leave essential off, or true, for the container whose end is the task's.")
 	}
 	for i, k := range c.Containers {
-		if k.Name == "" || c.container(k.Name) != i {
-			c.fail(path(i, ".name"), fmt.Sprintf("the name %q is empty or taken", k.Name), "Give every container a name of its own.")
+		switch {
+		case k.Name == "":
+			c.fail(path(i, ".name"), nameless, "Give every container a name of its own.")
+		case c.container(k.Name) != i:
+			c.fail(path(i, ".name"), fmt.Sprintf("another container has the name %q", k.Name), "Give every container a name of its own.")
 		}
 		if k.Image == "" {
 			c.fail(path(i, ".image"), "the container has no image", "Name its image.")
@@ -28,9 +30,16 @@ func (c *checker) ecs() {
 		c.memory(i, k)
 		c.references(i, k)
 		c.order(i, k)
+		c.anyMounts(i, k)
 	}
 	c.cycle()
+	c.fits()
+	if c.Tags != nil && len(*c.Tags) == 0 {
+		c.fail(".tags", "ECS refuses an empty list of tags", "Remove it.")
+	}
 }
+
+const nameless = "the container has no name"
 
 func (c *checker) health(i int, k container) {
 	h := k.HealthCheck
@@ -65,7 +74,7 @@ func (c *checker) within(at string, v *int, low, high int) {
 }
 
 func (c *checker) memory(i int, k container) {
-	if c.Memory == "" && !c.fargate() && k.Memory == nil && k.MemoryReservation == nil {
+	if c.Memory == "" && !c.fargate() && !c.list && k.Memory == nil && k.MemoryReservation == nil {
 		c.fail(path(i, ".memory"), "neither the task nor this container says how much memory it needs", "Set memory, in MiB.")
 	}
 	if k.Memory != nil && *k.Memory < 6 {
@@ -79,7 +88,7 @@ func (c *checker) memory(i int, k container) {
 // references finds names that name nothing.
 func (c *checker) references(i int, k container) {
 	for j, m := range k.MountPoints {
-		if c.volume(m.SourceVolume) < 0 {
+		if c.volume(m.SourceVolume) < 0 && !c.list {
 			c.fail(path(i, fmt.Sprintf(".mountPoints[%d].sourceVolume", j)), fmt.Sprintf("there is no volume %q", m.SourceVolume), "Add it to volumes, or correct the name.")
 		}
 	}
@@ -90,8 +99,8 @@ func (c *checker) references(i int, k container) {
 	}
 }
 
-func (c *checker) volume(name string) int {
-	return slices.IndexFunc(c.Volumes, func(v volume) bool { return v.Name == name })
+func (d *definition) volume(name string) int {
+	return slices.IndexFunc(d.Volumes, func(v volume) bool { return v.Name == name })
 }
 
 // order checks each dependsOn by itself; cycle checks them together.
@@ -151,13 +160,6 @@ func (c *checker) cycle() {
 	}
 }
 
-// sizes are the memory sizes in MiB that Fargate offers with so many CPU units.
-var sizes = map[int]struct{ low, high, step int }{
-	256: {512, 2048, 512}, // but not 1536
-	512: {1024, 4096, 1024}, 1024: {2048, 8192, 1024}, 2048: {4096, 16384, 1024}, 4096: {8192, 30720, 1024},
-	8192: {16384, 61440, 4096}, 16384: {32768, 122880, 8192},
-}
-
 // fargateRules holds what Fargate refuses and EC2 allows.
 func (c *checker) fargateRules() {
 	if c.NetworkMode != "awsvpc" {
@@ -177,7 +179,7 @@ func (c *checker) fargateRules() {
 			key     string
 			present bool
 		}{
-			{"links", len(k.Links) > 0}, {"privileged", k.Privileged}, {"extraHosts", len(k.ExtraHosts) > 0}, {"dnsServers", len(k.DNSServers) > 0},
+			{"privileged", k.Privileged}, {"extraHosts", len(k.ExtraHosts) > 0}, {"dnsServers", len(k.DNSServers) > 0},
 			{"dnsSearchDomains", len(k.DNSSearchDomains) > 0}, {"disableNetworking", k.DisableNetworking}, {"linuxParameters.devices", len(k.LinuxParameters.Devices) > 0},
 		} {
 			if no.present {
@@ -186,11 +188,6 @@ func (c *checker) fargateRules() {
 		}
 		c.within(path(i, ".startTimeout"), k.StartTimeout, 2, 120)
 		c.within(path(i, ".stopTimeout"), k.StopTimeout, 2, 120)
-		for j, p := range k.PortMappings {
-			if p.HostPort != 0 && p.HostPort != p.ContainerPort {
-				c.fail(path(i, fmt.Sprintf(".portMappings[%d].hostPort", j)), "with awsvpc the host port is the container's", "Leave hostPort off.")
-			}
-		}
 		if l := k.LogConfiguration; l != nil && !slices.Contains([]string{"awslogs", "splunk", "awsfirelens"}, l.LogDriver) {
 			c.fail(path(i, ".logConfiguration.logDriver"), "Fargate does not support the log driver "+l.LogDriver, "Choose awslogs, splunk or awsfirelens.")
 		}
@@ -199,48 +196,4 @@ func (c *checker) fargateRules() {
 			c.ExecutionRoleArn = "reported"
 		}
 	}
-}
-
-// size checks the task's size, and that the containers fit into it.
-func (c *checker) size() {
-	for _, needed := range []struct{ at, value string }{{".cpu", c.CPU}, {".memory", c.Memory}} {
-		if needed.value == "" {
-			c.fail(needed.at, "Fargate needs cpu and memory of the task", `Write both, such as "cpu": "256" and "memory": "512".`)
-			return
-		}
-	}
-	cpu, ok := amount(c.CPU, "vcpu")
-	s, known := sizes[cpu]
-	if !ok || !known {
-		c.fail(".cpu", fmt.Sprintf("Fargate has no size of %q CPU units", c.CPU), `Choose "256", "512", "1024", "2048", "4096", "8192" or "16384".`)
-		return
-	}
-	memory, ok := amount(c.Memory, "gb")
-	if !ok || memory < s.low || memory > s.high || (memory-s.low)%s.step != 0 || cpu == 256 && memory == 1536 {
-		c.fail(".memory", fmt.Sprintf("Fargate has no size of %q MiB with %d CPU units", c.Memory, cpu), fmt.Sprintf("Choose %d to %d, in steps of %d.", s.low, s.high, s.step))
-		return
-	}
-	var sum int
-	for _, k := range c.Containers {
-		switch {
-		case k.MemoryReservation != nil:
-			sum += *k.MemoryReservation
-		case k.Memory != nil:
-			sum += *k.Memory
-		}
-	}
-	if sum > memory {
-		c.fail(".memory", fmt.Sprintf("the containers ask for %d MiB, the task has %d", sum, memory), "Raise the task's memory, or lower the containers'.")
-	}
-}
-
-// amount reads "1024", or with the unit that stands for 1024 of them "1 vCPU" and "0.5GB".
-func amount(s, unit string) (int, bool) {
-	s = strings.ToLower(strings.TrimSpace(s))
-	if n, has := strings.CutSuffix(s, unit); has {
-		f, err := strconv.ParseFloat(strings.TrimSpace(n), 64)
-		return int(f * 1024), err == nil
-	}
-	n, err := strconv.Atoi(s)
-	return n, err == nil
 }

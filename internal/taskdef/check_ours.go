@@ -1,7 +1,6 @@
 package taskdef
 
 import (
-	"cmp"
 	"fmt"
 	pathpkg "path"
 	"slices"
@@ -11,15 +10,22 @@ import (
 // What the refresher does when it is not told otherwise.
 const (
 	defaultOutput = "/run/ecr/config.json"
-	defaultPort   = "9327"
+	defaultPort   = 9327
 	volumePath    = "/run/ecr" // that the image declares as VOLUME
 	leastMemory   = 32         // MiB: the process, and its health check beside it every few seconds
 )
 
-const noTaskRole = "the task has no role of its own, and so no tokens"
+const (
+	noTaskRole = "the task has no role of its own, and so no tokens"
+	forWindows = "this is a task for Windows (%s), and the refresher's image is for Linux"
+	sayLinux   = `Run the task on Linux. If it is one for Linux, say so: "runtimePlatform": {"operatingSystemFamily": "LINUX"}.`
+)
 
 // ours holds the rules of the refresher and of those who read its file.
 func (c *checker) ours() {
+	if at, sign := c.windows(); sign != "" {
+		c.fail(at, fmt.Sprintf(forWindows, sign), sayLinux)
+	}
 	var found bool
 	for i, k := range c.Containers {
 		c.keys(i, k)
@@ -48,7 +54,7 @@ func (c *checker) ours() {
 		c.fail(".containerDefinitions", `no container keeps the tokens fresh: none runs an image called ecr-refresher, or is called "refresher"`, "Add the sidecar: see deploy/taskdef.json.")
 		return
 	}
-	if c.TaskRoleArn == "" {
+	if c.TaskRoleArn == "" && !c.list {
 		c.fail(".taskRoleArn", noTaskRole, "Add taskRoleArn: see deploy/iam/.")
 	}
 }
@@ -89,11 +95,10 @@ func (c *checker) sidecar(i int, k container) {
 		c.warn(path(i, ".command"), "the health check does not see --listen", "Set REFRESHER_LISTEN in environment, which both see.")
 		return
 	}
-	listen, _ := k.env("REFRESHER_LISTEN")
-	host, port, ok := strings.Cut(cmp.Or(listen, ":"+defaultPort), ":")
-	mapped := slices.ContainsFunc(k.PortMappings, func(p portMapping) bool { return fmt.Sprint(p.ContainerPort) == port })
-	if ok && host != "127.0.0.1" && host != "localhost" && !mapped {
-		c.warn(path(i, ".portMappings"), "port "+port+" is not mapped: ecs_observer and the CloudWatch agent will not find the metrics", fmt.Sprintf(`Add {"containerPort": %s}.`, port))
+	host, port := k.listen()
+	mapped := slices.ContainsFunc(k.PortMappings, func(p portMapping) bool { return p.ContainerPort == port })
+	if port > 0 && host != "127.0.0.1" && host != "::1" && host != "localhost" && !mapped {
+		c.warn(path(i, ".portMappings"), fmt.Sprintf("port %d is not mapped: ecs_observer and the CloudWatch agent will not find the metrics", port), fmt.Sprintf(`Add {"containerPort": %d}.`, port))
 	}
 }
 
@@ -153,10 +158,13 @@ func (c *checker) output(i int, k container, file string) *mount {
 		c.fail(at+".readOnly", k.Name+" cannot write "+file+" through a read-only mount", `Set "readOnly": false.`)
 	}
 	v := c.volume(m.SourceVolume)
-	if v < 0 {
+	if v < 0 && !c.list {
 		return nil // reported
 	}
-	vol := c.Volumes[v]
+	var vol volume // of a bare list it is written elsewhere
+	if v >= 0 {
+		vol = c.Volumes[v]
+	}
 	private := vol.Host.SourcePath == "" && vol.EFS == nil && vol.FSx == nil && vol.S3 == nil && (vol.Docker == nil || vol.Docker.Scope == "task")
 	if !private {
 		c.warn(fmt.Sprintf(".volumes[%d]", v), "this volume is not the task's own: whoever else reads it has the tokens", "Leave only its name.")
@@ -166,21 +174,18 @@ func (c *checker) output(i int, k container, file string) *mount {
 	return &m
 }
 
-// within reports whether a directory is at, or below, another.
-func within(dir, at string) bool {
-	return dir == at || strings.HasPrefix(dir, strings.TrimSuffix(at, "/")+"/")
-}
-
 // consumers checks the containers that read the file that a sidecar keeps through a mount.
 func (c *checker) consumers(from mount, file string) {
 	rest := strings.TrimPrefix(pathpkg.Dir(file), strings.TrimSuffix(pathpkg.Clean(from.ContainerPath), "/"))
 	var some bool
 	for i, k := range c.Containers {
+		c.loginMounts(i, k, from.SourceVolume)
 		if k.refresher() {
 			continue
 		}
 		config, at := k.env("DOCKER_CONFIG")
-		j := slices.IndexFunc(k.MountPoints, func(m mount) bool { return m.SourceVolume == from.SourceVolume })
+		mounts := c.mounts(i)
+		j := slices.IndexFunc(mounts, func(m mounted) bool { return m.volume == from.SourceVolume })
 		if j < 0 {
 			if at >= 0 && pathpkg.Clean(config) == pathpkg.Dir(file) {
 				c.fail(path(i, ".mountPoints"), k.Name+" looks for its login in "+config+", where nothing is mounted", "Mount the volume "+from.SourceVolume+" there, read-only.")
@@ -188,11 +193,11 @@ func (c *checker) consumers(from mount, file string) {
 			continue
 		}
 		some = true
-		m := k.MountPoints[j]
-		if !m.ReadOnly {
-			c.warn(path(i, fmt.Sprintf(".mountPoints[%d].readOnly", j)), k.Name+" could overwrite the login of all", `Set "readOnly": true.`)
+		m := mounts[j]
+		if !m.readOnly {
+			c.warn(path(i, m.at+".readOnly"), k.Name+" could overwrite the login of all", `Set "readOnly": true.`)
 		}
-		dir := pathpkg.Join(m.ContainerPath, rest)
+		dir := pathpkg.Join(m.path, rest)
 		authFile, _ := k.env("REGISTRY_AUTH_FILE")
 		switch {
 		case at >= 0 && pathpkg.Clean(config) != dir:

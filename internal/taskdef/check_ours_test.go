@@ -100,7 +100,7 @@ func TestVolumesOfTheTask(t *testing.T) {
 		{"an empty host", "host", map[string]any{}, nil},
 		{"docker's, of the task", "dockerVolumeConfiguration", map[string]any{"scope": "task"}, nil},
 		{"docker's, shared", "dockerVolumeConfiguration", map[string]any{"scope": "shared"}, []string{"warn .volumes[0]"}},
-		{"FSx", "fsxWindowsFileServerVolumeConfiguration", map[string]any{}, []string{"warn .volumes[0]"}},
+		{"FSx", "fsxWindowsFileServerVolumeConfiguration", map[string]any{}, []string{"fail .volumes[0].fsxWindowsFileServerVolumeConfiguration", "warn .volumes[0]"}},
 		{"S3", "s3filesVolumeConfiguration", map[string]any{}, []string{"warn .volumes[0]"}},
 	} {
 		run(t, "taskdef-ec2.json", r.name, []change{{".volumes[0]." + r.key, r.v}}, r.want)

@@ -18,37 +18,38 @@ type (
 
 const (
 	text    scalar = "a string"
+	filled  scalar = "a string that is not empty" // ECS refuses an empty one
 	number  scalar = "an integer"
 	boolean scalar = "true or false"
 )
 
 // pairs, secrets and properties: the shapes that occur more than once.
 var (
-	pairs   = list{object{"name": text, "value": text}}
-	secrets = list{object{"name": text, "valueFrom": text}}
+	pairs   = list{object{"name": filled, "value": text}}
+	secrets = list{object{"name": filled, "valueFrom": filled}}
 	texts   = list{text}
 )
 
 // definitionShape is the input of RegisterTaskDefinition, from the API model of November 2026.
 var definitionShape = object{
-	"family": text, "taskRoleArn": text, "executionRoleArn": text, "networkMode": text,
-	"cpu": text, "memory": text, // strings here, integers in the containers
-	"requiresCompatibilities": texts, "pidMode": text, "ipcMode": text, "enableFaultInjection": boolean,
-	"runtimePlatform":       object{"cpuArchitecture": text, "operatingSystemFamily": text},
+	"family": text, "taskRoleArn": filled, "executionRoleArn": filled, "networkMode": filled,
+	"cpu": filled, "memory": filled, // strings here, integers in the containers
+	"requiresCompatibilities": list{filled}, "pidMode": filled, "ipcMode": filled, "enableFaultInjection": boolean,
+	"runtimePlatform":       object{"cpuArchitecture": filled, "operatingSystemFamily": filled},
 	"ephemeralStorage":      object{"sizeInGiB": number},
-	"placementConstraints":  list{object{"type": text, "expression": text}},
+	"placementConstraints":  list{object{"type": filled, "expression": text}},
 	"inferenceAccelerators": list{object{"deviceName": text, "deviceType": text}},
-	"proxyConfiguration":    object{"type": text, "containerName": text, "properties": pairs},
-	"tags":                  list{object{"key": text, "value": text}},
+	"proxyConfiguration":    object{"type": filled, "containerName": filled, "properties": pairs},
+	"tags":                  list{object{"key": filled, "value": text}},
 	"volumes": list{object{
-		"name": text, "configuredAtLaunch": boolean,
+		"name": filled, "configuredAtLaunch": boolean,
 		"host":                      object{"sourcePath": text},
 		"dockerVolumeConfiguration": object{"scope": text, "autoprovision": boolean, "driver": text, "driverOpts": words{}, "labels": words{}},
-		"efsVolumeConfiguration": object{"fileSystemId": text, "rootDirectory": text, "transitEncryption": text, "transitEncryptionPort": number,
+		"efsVolumeConfiguration": object{"fileSystemId": filled, "rootDirectory": text, "transitEncryption": text, "transitEncryptionPort": number,
 			"authorizationConfig": object{"accessPointId": text, "iam": text}},
-		"fsxWindowsFileServerVolumeConfiguration": object{"fileSystemId": text, "rootDirectory": text,
-			"authorizationConfig": object{"credentialsParameter": text, "domain": text}},
-		"s3filesVolumeConfiguration": object{"fileSystemArn": text, "accessPointArn": text, "rootDirectory": text, "transitEncryptionPort": number},
+		"fsxWindowsFileServerVolumeConfiguration": object{"fileSystemId": filled, "rootDirectory": text,
+			"authorizationConfig": object{"credentialsParameter": filled, "domain": filled}},
+		"s3filesVolumeConfiguration": object{"fileSystemArn": filled, "accessPointArn": text, "rootDirectory": text, "transitEncryptionPort": number},
 	}},
 	"containerDefinitions": list{containerShape},
 }
@@ -56,32 +57,32 @@ var definitionShape = object{
 var containerShape = object{
 	"name": text, "image": text, "essential": boolean, "user": text, "hostname": text, "workingDirectory": text,
 	"command": texts, "entryPoint": texts, "environment": pairs, "secrets": secrets,
-	"environmentFiles": list{object{"type": text, "value": text}},
+	"environmentFiles": list{object{"type": filled, "value": filled}},
 	"cpu":              number, "memory": number, "memoryReservation": number,
 	"startTimeout": number, "stopTimeout": number,
 	"interactive": boolean, "pseudoTerminal": boolean, "privileged": boolean, "readonlyRootFilesystem": boolean, "disableNetworking": boolean,
-	"links": texts, "dnsServers": texts, "dnsSearchDomains": texts, "dockerSecurityOptions": texts, "credentialSpecs": texts,
+	"links": list{filled}, "dnsServers": texts, "dnsSearchDomains": texts, "dockerSecurityOptions": texts, "credentialSpecs": texts,
 	"dockerLabels":          words{},
 	"versionConsistency":    text,
 	"dependsOn":             list{object{"containerName": text, "condition": text}},
-	"mountPoints":           list{object{"sourceVolume": text, "containerPath": text, "readOnly": boolean}},
+	"mountPoints":           list{object{"sourceVolume": text, "containerPath": filled, "readOnly": boolean}},
 	"volumesFrom":           list{object{"sourceContainer": text, "readOnly": boolean}},
-	"extraHosts":            list{object{"hostname": text, "ipAddress": text}},
-	"repositoryCredentials": object{"credentialsParameter": text},
-	"resourceRequirements":  list{object{"type": text, "value": text, "sharingStrategy": text}},
-	"systemControls":        list{object{"namespace": text, "value": text}},
-	"ulimits":               list{object{"name": text, "softLimit": number, "hardLimit": number}},
-	"firelensConfiguration": object{"type": text, "options": words{}},
-	"logConfiguration":      object{"logDriver": text, "options": words{}, "secretOptions": secrets},
+	"extraHosts":            list{object{"hostname": filled, "ipAddress": filled}},
+	"repositoryCredentials": object{"credentialsParameter": filled},
+	"resourceRequirements":  list{object{"type": filled, "value": filled, "sharingStrategy": text}},
+	"systemControls":        list{object{"namespace": filled, "value": text}},
+	"ulimits":               list{object{"name": filled, "softLimit": number, "hardLimit": number}},
+	"firelensConfiguration": object{"type": filled, "options": words{}},
+	"logConfiguration":      object{"logDriver": filled, "options": words{}, "secretOptions": secrets},
 	"healthCheck":           object{"command": texts, "interval": number, "timeout": number, "retries": number, "startPeriod": number},
 	"restartPolicy":         object{"enabled": boolean, "ignoredExitCodes": list{number}, "restartAttemptPeriod": number},
-	"portMappings": list{object{"name": text, "containerPort": number, "containerPortRange": text, "hostPort": number,
-		"protocol": text, "appProtocol": text}},
+	"portMappings": list{object{"name": text, "containerPort": number, "containerPortRange": filled, "hostPort": number,
+		"protocol": filled, "appProtocol": filled}},
 	"linuxParameters": object{
 		"capabilities": object{"add": texts, "drop": texts}, "initProcessEnabled": boolean,
-		"devices":          list{object{"hostPath": text, "containerPath": text, "permissions": texts}},
+		"devices":          list{object{"hostPath": filled, "containerPath": text, "permissions": texts}},
 		"sharedMemorySize": number, "maxSwap": number, "swappiness": number,
-		"tmpfs": list{object{"containerPath": text, "size": number, "mountOptions": texts}},
+		"tmpfs": list{object{"containerPath": filled, "size": number, "mountOptions": texts}},
 	},
 }
 
@@ -128,8 +129,12 @@ func (c *checker) conform(at string, v, shape any) bool {
 		}
 		return good
 	case scalar:
-		if kindOf(v) != shape {
-			return c.wrongType(at, string(shape), v)
+		if shape == filled && v == "" {
+			c.fail(at, "this is empty, and ECS refuses that", "Fill it in, or remove it.")
+			return true
+		}
+		if kind := kindOf(v); kind != shape && !(shape == filled && kind == text) {
+			return c.wrongType(at, strings.TrimSuffix(string(shape), " that is not empty"), v)
 		}
 	}
 	return true
@@ -147,7 +152,7 @@ func known(v, shape any) any {
 		}
 		return kept
 	case list:
-		var kept []any
+		kept := []any{} // an empty list is not an absent one
 		for _, item := range v.([]any) {
 			kept = append(kept, known(item, shape.of))
 		}

@@ -20,14 +20,16 @@ type Refresher struct {
 func Refreshers(doc []byte) (all []Refresher) {
 	plain, err := Plain(doc)
 	var d definition
-	if err != nil || json.Unmarshal(plain, &d) != nil {
+	if err != nil || json.Unmarshal(asDefinition(plain), &d) != nil {
 		return nil
 	}
+	c := checker{}
+	c.list = isArray(plain)
 	for i, k := range d.Containers {
 		if !k.refresher() {
 			continue
 		}
-		r := Refresher{Where: path(i, ""), EntryPoint: k.EntryPoint, Command: k.Command}
+		r := Refresher{Where: c.where(path(i, "")), EntryPoint: k.EntryPoint, Command: k.Command}
 		for _, p := range k.Environment {
 			r.Environment = append(r.Environment, p.Name+"="+p.Value)
 		}
@@ -70,7 +72,7 @@ func Partition(doc []byte) string {
 // facts are the task role, where a definition has its ARN, and the region: where the task logs to, else where an image is from.
 func facts(doc []byte) (role, region string) {
 	var d definition
-	if json.Unmarshal(doc, &d) != nil {
+	if json.Unmarshal(asDefinition(doc), &d) != nil {
 		return "", ""
 	}
 	if isRole(d.TaskRoleArn) {

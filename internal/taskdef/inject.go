@@ -32,6 +32,10 @@ type Result struct {
 	Registries []string  // that the sidecar keeps a login for; "default" is the task's own
 	TaskRole   string    // its ARN; empty where the definition does not say one
 	Region     string    // the task's, as far as the definition tells; else empty
+
+	// Volume is the one that must be added to the definition where a bare list of containers was given, which has no place for
+	// volumes and roles; else empty.
+	Volume string
 }
 
 // Refusal lists all reasons why a definition stays as it is.
@@ -48,11 +52,23 @@ func (r Refusal) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Plain turns what describe-task-definition prints into what register-task-definition takes. What is plain stays as it is,
-// to the byte, but for a byte order mark.
+// Plain turns what describe-task-definition prints into what register-task-definition takes, without what is null. A list stays
+// a list. What is plain stays as it is, to the byte, but for a byte order mark.
 func Plain(doc []byte) ([]byte, error) {
 	doc, err := decoded(doc)
 	if err != nil {
+		return nil, fmt.Errorf("task definition: %w", err)
+	}
+	if isArray(doc) {
+		if _, err = readItems(doc); err == nil {
+			doc, err = noNulls(doc)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("task definition: %w", err)
+		}
+		return doc, nil
+	}
+	if doc, err = noNulls(doc); err != nil {
 		return nil, fmt.Errorf("task definition: %w", err)
 	}
 	f, err := readFields(doc)
@@ -61,7 +77,7 @@ func Plain(doc []byte) ([]byte, error) {
 	}
 	inner, err := readFields(f.get("taskDefinition"))
 	wrapped := err == nil
-	if f.at("taskDefinition") >= 0 && !wrapped {
+	if f.at("taskDefinition") >= 0 && !wrapped && f.text("taskDefinition") == "" {
 		return nil, fmt.Errorf("task definition: taskDefinition: %w", err)
 	}
 	if wrapped {
@@ -84,15 +100,12 @@ func Inject(doc []byte, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	top, err := readFields(plain)
+	top, err := readFields(asDefinition(plain))
 	if err != nil {
 		return Result{}, fmt.Errorf("task definition: %w", err)
 	}
-	switch {
-	case top.at("ContainerDefinitions") >= 0:
-		return Result{}, errors.New("task definition: it has ContainerDefinitions with a capital, as CloudFormation writes it; the API's form is asked for: containerDefinitions")
-	case top.at("containerDefinitions") < 0:
-		return Result{}, errors.New("task definition: it has no containerDefinitions; is this a task definition?")
+	if err := isDefinition(top, plain); err != nil {
+		return Result{}, fmt.Errorf("task definition: %w", err)
 	}
 	j := &injection{Options: o, top: top}
 	if err := j.read(plain); err != nil {
@@ -104,6 +117,9 @@ func Inject(doc []byte, o Options) (Result, error) {
 	}
 	j.edit()
 	out := encode(j.top)
+	if j.def.list {
+		out = j.top.get("containerDefinitions")
+	}
 	findings, err := j.newFindings(plain, out)
 	if err != nil {
 		return Result{}, err
@@ -115,7 +131,31 @@ func Inject(doc []byte, o Options) (Result, error) {
 	b.WriteByte('\n')
 	r := Result{Document: b.Bytes(), Changes: j.changes, Findings: findings, Registries: j.registries}
 	r.TaskRole, r.Region = facts(out)
+	if j.def.list {
+		r.Volume = j.volume
+	}
 	return r, nil
+}
+
+// isDefinition says what a document is that is neither a task definition nor a list of containers.
+func isDefinition(top fields, plain []byte) error {
+	raw, list, err := rawDefinition(plain)
+	if err != nil {
+		return err
+	}
+	r, known := strangeList(raw["containerDefinitions"])
+	switch {
+	case list && known:
+	case top.at("ContainerDefinitions") >= 0:
+		return errors.New("it has ContainerDefinitions with a capital, as CloudFormation writes it; the API's form is asked for: containerDefinitions")
+	case top.at("containerDefinitions") >= 0:
+		return nil
+	default:
+		if r, known = recognised(raw); !known {
+			return errors.New("it has no containerDefinitions; is this a task definition?")
+		}
+	}
+	return fmt.Errorf("%s. %s", r.What, r.Cure)
 }
 
 // injection is one definition while the sidecar goes in.
@@ -148,13 +188,12 @@ func (j *injection) note(format string, a ...any) {
 
 // read decodes what the rules look at. A wrong type anywhere is refused: nothing sure could be said of the rest.
 func (j *injection) read(plain []byte) error {
-	var raw map[string]any
-	dec := json.NewDecoder(bytes.NewReader(plain))
-	dec.UseNumber()
-	if err := dec.Decode(&raw); err != nil {
+	raw, list, err := rawDefinition(plain)
+	if err != nil {
 		return fmt.Errorf("task definition: %w", err)
 	}
 	c := &checker{}
+	c.list = list
 	if !c.conform("", raw, definitionShape) {
 		for _, f := range c.findings {
 			if f.Level == Fail {

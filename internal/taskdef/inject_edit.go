@@ -34,9 +34,11 @@ func (j *injection) place(k container) (before, now string) {
 func (j *injection) consumer(i int) {
 	k := j.def.Containers[i]
 	before, now := j.place(k)
-	for _, m := range k.MountPoints {
-		if m.SourceVolume != j.volume && pathpkg.Clean(m.ContainerPath) == now {
-			j.refuse("Choose another place with --path.", "%s mounts the volume %s at %s", k.Name, m.SourceVolume, now)
+	mounts := slices.DeleteFunc(j.def.mounts(i), func(m mounted) bool { return m.volume == j.volume })
+	mounts = append(mounts, mounted{path: now, volume: j.volume, readOnly: !j.Writable})
+	for _, p := range mountProblems(mounts, j.volume) {
+		if p.login {
+			j.refuse("Choose another place with --path.", "%s: %s", k.Name, p.what)
 		}
 	}
 	for _, want := range []struct{ name, file string }{{dockerConfig, ""}, {authFile, "config.json"}} {
@@ -51,20 +53,21 @@ func (j *injection) consumer(i int) {
 	}
 }
 
-// edit puts everything into the document.
+// edit puts everything into the document. What is added comes last, in an order that does not depend on how many calls it took:
+// pipelines change the image of .containerDefinitions[0].
 func (j *injection) edit() {
+	if j.def.volume(j.volume) < 0 && !j.def.list {
+		j.top.upsert("volumes", func(fields) bool { return false }, func(v *fields) { v.set("name", j.volume) })
+		j.note("volume %q: added", j.volume)
+	}
 	for _, r := range []struct{ key, arn string }{{"taskRoleArn", j.TaskRole}, {"executionRoleArn", j.ExecutionRole}} {
 		if r.arn != "" && j.top.text(r.key) != r.arn {
 			j.top.set(r.key, r.arn)
 			j.note("%s: set", r.key)
 		}
 	}
-	if !slices.ContainsFunc(j.def.Volumes, func(v volume) bool { return v.Name == j.volume }) {
-		j.top.upsert("volumes", true, func(fields) bool { return false }, func(v *fields) { v.set("name", j.volume) })
-		j.note("volume %q: added", j.volume)
-	}
 	raw := j.top.items("containerDefinitions")
-	var front []json.RawMessage
+	var added []json.RawMessage
 	put := func(at int, change func(*fields)) {
 		var k fields
 		if at >= 0 {
@@ -73,7 +76,7 @@ func (j *injection) edit() {
 		old := slices.Clone(k)
 		change(&k)
 		if at < 0 {
-			front = append(front, encode(k))
+			added = append(added, encode(k))
 			j.note("container %q: added", k.text("name"))
 			return
 		}
@@ -93,10 +96,10 @@ func (j *injection) edit() {
 			j.note("container %q: %s", k.text("name"), strings.Join(keys, ", "))
 		}
 	}
+	put(j.sidecar, j.editSidecar)
 	if j.fast {
 		put(j.once, j.editOnce)
 	}
-	put(j.sidecar, j.editSidecar)
 	for i, k := range j.def.Containers {
 		switch {
 		case slices.Contains(j.consumers, i):
@@ -109,8 +112,8 @@ func (j *injection) edit() {
 		raw = slices.Delete(raw, j.once, j.once+1)
 		j.note("container %q: removed", j.def.Containers[j.once].Name)
 	}
-	if len(front)+len(j.changes) > 0 {
-		j.top.set("containerDefinitions", append(front, raw...))
+	if len(added)+len(j.changes) > 0 {
+		j.top.set("containerDefinitions", append(raw, added...))
 	}
 }
 
@@ -140,7 +143,7 @@ func (j *injection) editBody(k *fields, at int) {
 }
 
 func (j *injection) editVolume(k *fields) {
-	k.upsert("mountPoints", true, func(m fields) bool { return pathpkg.Clean(m.text("containerPath")) == volumePath }, func(m *fields) {
+	k.upsert("mountPoints", func(m fields) bool { return pathpkg.Clean(m.text("containerPath")) == volumePath }, func(m *fields) {
 		m.set("sourceVolume", j.volume)
 		m.setIfAbsent("containerPath", volumePath)
 		m.set("readOnly", false)
@@ -170,11 +173,6 @@ func (j *injection) editSidecar(k *fields) {
 	j.editVolume(k)
 	j.editPort(k)
 	k.set("healthCheck", healthCheck())
-	if j.fast {
-		dependOn(k, j.nameOf(j.once, onceName), "SUCCESS")
-	} else if j.once >= 0 {
-		dependNot(k, j.def.Containers[j.once].Name)
-	}
 	k.set("startTimeout", startTimeout)
 	k.setIfAbsent("stopTimeout", stopTimeout)
 	k.edit("dockerLabels", func(l *fields) {
@@ -189,6 +187,11 @@ func (j *injection) editSidecar(k *fields) {
 		}
 	})
 	j.editLog(k)
+	if j.fast {
+		dependOn(k, j.nameOf(j.once, onceName), "SUCCESS")
+	} else if j.once >= 0 {
+		dependNot(k, j.def.Containers[j.once].Name)
+	}
 }
 
 // The times of the sidecar, in seconds. A consumer that waits gives up after startTimeout, which is Fargate's most; the health
@@ -212,15 +215,15 @@ func healthCheck() (h fields) {
 // editPort maps the port, as the network mode wants it.
 func (j *injection) editPort(k *fields) {
 	at := func(p fields, port int) bool { return string(p.get("containerPort")) == strconv.Itoa(port) }
-	k.upsert("portMappings", false, func(p fields) bool { return at(p, j.port) || at(p, j.oldPort) }, func(p *fields) {
-		if !at(*p, j.port) { // another port than before
-			p.drop("hostPort")
-		}
+	k.upsert("portMappings", func(p fields) bool { return at(p, j.port) || at(p, j.oldPort) }, func(p *fields) {
+		moved := !at(*p, j.port)
 		p.set("containerPort", j.port)
 		switch host := string(p.get("hostPort")); {
-		case j.mode() == "bridge":
-			p.setIfAbsent("hostPort", 0) // any that is free
-		case j.mode() == "host":
+		case j.def.mode() == "bridge":
+			if moved || host == "" {
+				p.set("hostPort", 0) // any that is free
+			}
+		case j.def.mode() == "host":
 			p.set("hostPort", j.port)
 		case host != "" && host != strconv.Itoa(j.port):
 			p.drop("hostPort")
@@ -284,7 +287,7 @@ func (j *injection) editConsumer(k *fields, was container) {
 	if !has(*k, buildxConfig) {
 		setEnv(k, buildxConfig, buildxPath)
 	}
-	k.upsert("mountPoints", true, named("sourceVolume", j.volume), func(m *fields) {
+	k.upsert("mountPoints", named("sourceVolume", j.volume), func(m *fields) {
 		m.set("sourceVolume", j.volume)
 		if before != now {
 			m.set("containerPath", now)
@@ -292,8 +295,8 @@ func (j *injection) editConsumer(k *fields, was container) {
 		m.set("readOnly", !j.Writable)
 	})
 	if j.fast {
-		dependOn(k, j.nameOf(j.once, onceName), "SUCCESS")
 		dependOn(k, j.nameOf(j.sidecar, sidecarName), "START")
+		dependOn(k, j.nameOf(j.once, onceName), "SUCCESS")
 		return
 	}
 	j.editWaiter(k)
@@ -307,7 +310,7 @@ func (j *injection) nameOf(at int, otherwise string) string {
 }
 
 func dependOn(k *fields, name, condition string) {
-	k.upsert("dependsOn", false, named("containerName", name), func(d *fields) {
+	k.upsert("dependsOn", named("containerName", name), func(d *fields) {
 		d.set("containerName", name)
 		d.set("condition", condition)
 	})
@@ -324,7 +327,7 @@ func has(k fields, name string) bool {
 }
 
 func setEnv(k *fields, name, value string) {
-	k.upsert("environment", false, named("name", name), func(p *fields) {
+	k.upsert("environment", named("name", name), func(p *fields) {
 		p.set("name", name)
 		p.set("value", value)
 	})

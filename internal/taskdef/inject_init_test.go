@@ -37,7 +37,7 @@ func TestInjectLetsOthersWaitForTheSidecar(t *testing.T) {
 	}
 }
 
-// Where the init container is alone, the sidecar takes its image and its registries, and then its place.
+// Where the init container is alone, the sidecar takes its image and its registries. It comes last, as all that is added.
 func TestInjectReplacesALoneInitContainer(t *testing.T) {
 	doc := decode(t, read(t, "taskdef-fast.json"))
 	edit(t, doc, ".containerDefinitions[1]", gone{})
@@ -48,7 +48,7 @@ func TestInjectReplacesALoneInitContainer(t *testing.T) {
 	for _, k := range mustFields(r.Document).items("containerDefinitions") {
 		names = append(names, mustFields(k).text("name"))
 	}
-	if diff := cmp.Diff([]string{"refresher", "app"}, names); diff != "" || len(r.Findings) > 0 {
+	if diff := cmp.Diff([]string{"app", "refresher"}, names); diff != "" || len(r.Findings) > 0 {
 		t.Errorf("%+v (-want +got):\n%s", r.Findings, diff)
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"reflect"
 	"slices"
 
-	"ecr-refresher/internal/textfile"
 )
 
 // fields is a JSON object that keeps its order, and of each value the very bytes: what we do not touch comes out as it went in.
@@ -18,22 +17,6 @@ type fields []field
 type field struct {
 	key   string
 	value json.RawMessage
-}
-
-// decoded takes off a byte order mark, and says of what is no JSON at all what it seems to be.
-func decoded(doc []byte) ([]byte, error) {
-	switch textfile.EncodingOf(doc) {
-	case textfile.UTF16:
-		return nil, errors.New("it is UTF-16, as PowerShell's > writes it; write UTF-8")
-	case textfile.UTF32:
-		return nil, errors.New("it is UTF-32; write UTF-8")
-	}
-	doc = bytes.TrimPrefix(doc, []byte("\ufeff"))
-	first := bytes.TrimLeft(doc, " \t\r\n")
-	if len(first) > 0 && first[0] != '{' && first[0] != '[' && !json.Valid(doc) {
-		return nil, errors.New("it is no JSON (YAML is not read)")
-	}
-	return doc, nil
 }
 
 // readFields takes an object apart. A key that is there twice is refused: which of them ECS would take is anybody's guess.
@@ -72,6 +55,9 @@ func cannot(doc []byte, dec *json.Decoder, err error, otherwise string) error {
 	syntax := (*json.SyntaxError)(nil)
 	switch {
 	case errors.As(err, &syntax):
+		if whole := json.Unmarshal(doc, new(any)); errors.As(whole, &syntax) { // the decoder may count from the value
+			err = whole
+		}
 		at = syntax.Offset
 	case err == nil:
 		return errors.New(otherwise)
@@ -81,8 +67,30 @@ func cannot(doc []byte, dec *json.Decoder, err error, otherwise string) error {
 		}
 		return errors.New("it ends too early")
 	}
-	line := 1 + bytes.Count(doc[:min(at, int64(len(doc)))], []byte("\n"))
-	return fmt.Errorf("line %d: %w", line, err)
+	at = min(at, int64(len(doc)))
+	line := 1 + bytes.Count(doc[:at], []byte("\n"))
+	return fmt.Errorf("line %d: %w%s", line, err, hint(doc, int(at)-1))
+}
+
+// hint says what stands where JSON ends, where that is known.
+func hint(doc []byte, at int) string {
+	if at < 1 {
+		return ""
+	}
+	if doc[at-1] == '{' {
+		at--
+	}
+	rest := doc[at:]
+	for _, known := range []struct{ begin, what string }{
+		{"${", "; a placeholder stands there: fill it in first"}, {"{{", "; a placeholder stands there: fill it in first"},
+		{"<", "; a placeholder stands there: fill it in first"},
+		{"//", "; JSON has no comments"}, {"/*", "; JSON has no comments"}, {"#", "; JSON has no comments"},
+	} {
+		if bytes.HasPrefix(rest, []byte(known.begin)) {
+			return known.what
+		}
+	}
+	return ""
 }
 
 // mustFields is for a value whose shape has been checked.
@@ -150,8 +158,8 @@ func (f *fields) edit(key string, change func(*fields)) {
 	f.set(key, inner)
 }
 
-// upsert changes the first element of a list of objects that is meant, or adds one: at the front or at the end.
-func (f *fields) upsert(key string, front bool, meant func(fields) bool, change func(*fields)) {
+// upsert changes the first element of a list of objects that is meant, or adds one at the end.
+func (f *fields) upsert(key string, meant func(fields) bool, change func(*fields)) {
 	items := f.items(key)
 	i := slices.IndexFunc(items, func(raw json.RawMessage) bool { return meant(mustFields(raw)) })
 	var item fields
@@ -159,12 +167,9 @@ func (f *fields) upsert(key string, front bool, meant func(fields) bool, change 
 		item = mustFields(items[i])
 	}
 	change(&item)
-	switch {
-	case i >= 0:
+	if i >= 0 {
 		items[i] = encode(item)
-	case front:
-		items = slices.Insert(items, 0, encode(item))
-	default:
+	} else {
 		items = append(items, encode(item))
 	}
 	f.set(key, items)

@@ -22,6 +22,7 @@ const (
 
 // plan finds out what is there and what is wanted, and refuses what cannot be.
 func (j *injection) plan() {
+	j.named()
 	j.find()
 	j.whole()
 	j.choose()
@@ -31,6 +32,26 @@ func (j *injection) plan() {
 	j.readRegistries()
 	for _, i := range j.consumers {
 		j.consumer(i)
+	}
+}
+
+// named refuses containers without a name, as there are in a fragment that another tool completes.
+func (j *injection) named() {
+	count := 0
+	for _, k := range j.def.Containers {
+		if k.Name == "" {
+			count++
+		}
+	}
+	if count > 0 && count == len(j.def.Containers) {
+		j.refuse("Give the whole definition, such as 'aws ecs describe-task-definition' prints it.", "no container has a name: this is a fragment of a task definition")
+		return
+	}
+	for i, k := range j.def.Containers {
+		if k.Name == "" {
+			c := checker{definition: j.def}
+			j.refuse("Give every container a name of its own.", "%s: %s", c.where(path(i, ".name")), nameless)
+		}
 	}
 }
 
@@ -108,27 +129,23 @@ func (j *injection) whole() {
 	if count > mostContainers {
 		j.refuse("Move a container to a task of its own.", "with the sidecar these are %d containers, and ECS allows %d", count, mostContainers)
 	}
-	if j.windows() {
-		j.refuse("Run the task on Linux.", "this is a task for Windows, and the refresher's image is for Linux")
+	if _, sign := j.def.windows(); sign != "" {
+		j.refuse(sayLinux, forWindows, sign)
 	}
 	if j.def.NetworkMode == "none" {
 		j.refuse("Choose awsvpc or bridge.", "the network mode is none: the sidecar could not reach ECR")
 	}
-	if j.TaskRole == "" && j.def.TaskRoleArn == "" {
+	if j.TaskRole == "" && j.def.TaskRoleArn == "" && !j.def.list {
 		j.refuse("Give --task-role=ARN, with what 'refresher policy' prints.", ".taskRoleArn: "+noTaskRole)
 	}
 	for _, r := range []struct{ flag, arn string }{{"task-role", j.TaskRole}, {"execution-role", j.ExecutionRole}} {
+		if r.arn != "" && j.def.list {
+			j.refuse("Set it in the definition that has the list in it.", "--%s: a list of containers has no place for a role", r.flag)
+		}
 		if r.arn != "" && !isRole(r.arn) {
 			j.refuse("Give the role as arn:aws:iam::123456789012:role/NAME.", "--%s: %q is no ARN of a role", r.flag, r.arn)
 		}
 	}
-}
-
-func (j *injection) windows() bool {
-	if strings.HasPrefix(strings.ToUpper(mustFields(j.top.get("runtimePlatform")).text("operatingSystemFamily")), "WINDOWS") {
-		return true
-	}
-	return slices.ContainsFunc(j.def.Volumes, func(v volume) bool { return v.FSx != nil })
 }
 
 // choose finds the containers that get the login.
@@ -141,7 +158,7 @@ func (j *injection) choose() {
 	}
 	var names []string
 	for i, k := range j.def.Containers {
-		if j.mine(i) {
+		if j.mine(i) || k.Name == "" {
 			continue
 		}
 		names = append(names, k.Name)
@@ -161,7 +178,7 @@ func (j *injection) choose() {
 			j.refuse("Choose from "+strings.Join(names, ", ")+".", "--container: there is no container %q that could get the login", name)
 		}
 	}
-	if len(j.consumers) == 0 && len(j.Containers) == 0 {
+	if len(j.consumers) == 0 && len(j.Containers) == 0 && !slices.ContainsFunc(j.def.Containers, func(k container) bool { return k.Name == "" }) {
 		j.refuse("Name one with --container.", "no container is left that could get the login")
 	}
 }
@@ -191,7 +208,9 @@ func (j *injection) space() {
 			}
 		}
 	}
-	if j.Path != "" && (!pathpkg.IsAbs(j.Path) || pathpkg.Clean(j.Path) != j.Path || j.Path == "/") {
+	if pathpkg.IsAbs(j.Path) {
+		j.Path = pathpkg.Clean(j.Path)
+	} else if j.Path != "" {
 		j.refuse("Give an absolute path, such as /run/ecr.", "--path: %q is no directory that could be mounted", j.Path)
 	}
 	if pathpkg.Base(j.Path) == pathpkg.Base(defaultOutput) {
@@ -221,61 +240,43 @@ func (j *injection) network() {
 		listen, _ = j.def.Containers[j.sidecar].env("REFRESHER_LISTEN")
 	}
 	j.oldPort, _ = strconv.Atoi(listen[strings.LastIndex(listen, ":")+1:])
-	j.port = cmp.Or(j.Port, j.oldPort, 9327)
-	j.oldPort = cmp.Or(j.oldPort, 9327)
+	j.port = cmp.Or(j.Port, j.oldPort, defaultPort)
+	j.oldPort = cmp.Or(j.oldPort, defaultPort)
 	switch {
 	case j.Port < 0 || j.Port > 65535:
 		j.refuse("Give 1 to 65535.", "--port: there is no port %d", j.Port)
-	case j.mode() == "host" && j.Port == 0 && j.sidecar < 0:
+	case j.def.mode() == "host" && j.Port == 0 && j.sidecar < 0:
 		j.refuse("Give --port=N, another one for each task that may come to lie on one instance.", "on the host's network the port is everybody's")
-	case j.mode() == "bridge":
-		return // a network of its own
+	case !j.def.oneNetwork():
+		return
 	}
+	ours := claim{first: j.port, last: j.port, protocol: "tcp"}
 	for i, k := range j.def.Containers {
-		for _, p := range k.PortMappings {
-			if !j.mine(i) && p.ContainerPort == j.port {
-				j.refuse("Choose another one with --port.", "%s has the port %d already, in the network that all share", k.Name, j.port)
+		for _, taken := range k.mapped() {
+			if !j.mine(i) && taken.overlaps(ours) {
+				j.refuse("Choose another one with --port.", "%s has %s already, in the network that all share", k.Name, taken)
 			}
 		}
 	}
 }
 
-// mode is the network mode; Fargate has one only.
-func (j *injection) mode() string {
-	if slices.Contains(j.def.RequiresCompatibilities, "FARGATE") {
-		return "awsvpc"
-	}
-	return cmp.Or(j.def.NetworkMode, "bridge")
-}
-
 // fit checks that the task's memory is enough for all.
 func (j *injection) fit() {
-	task, ok := amount(j.def.Memory, "gb")
-	if !ok {
-		return // EC2 can do without; on Fargate it is a finding
-	}
 	var theirs int
 	for i, k := range j.def.Containers {
-		switch {
-		case j.mine(i):
-		case k.MemoryReservation != nil:
-			theirs += *k.MemoryReservation
-		case k.Memory != nil:
-			theirs += *k.Memory
+		if !j.mine(i) {
+			theirs += k.reserves()
 		}
 	}
 	ours := j.memory(j.sidecar)
 	if j.fast {
 		ours += j.memory(j.once)
 	}
-	if theirs+ours <= task {
-		return
+	missing, task := j.def.shortOf(theirs + ours)
+	if missing > 0 {
+		j.refuse(fmt.Sprintf("Lower the other containers' by %d MiB, or %s", missing, j.def.moreMemory(theirs+ours)),
+			"the other containers ask for %d MiB and the sidecar for %d, together %d, and the task has %d", theirs, ours, theirs+ours, task)
 	}
-	cure := fmt.Sprintf("Lower the other containers' by %d MiB, or raise the task's memory.", theirs+ours-task)
-	if size := j.nextSize(theirs + ours); size > 0 {
-		cure = fmt.Sprintf(`Lower the other containers' by %d MiB, or raise the task's memory to "%d".`, theirs+ours-task, size)
-	}
-	j.refuse(cure, "the other containers ask for %d MiB and the sidecar for %d, together %d, and the task has %d", theirs, ours, theirs+ours, task)
 }
 
 // memory of one of ours: what it has, if that is enough.
@@ -284,21 +285,6 @@ func (j *injection) memory(at int) int {
 		return max(memoryLimit, *j.def.Containers[at].Memory)
 	}
 	return memoryLimit
-}
-
-// nextSize is the smallest memory that Fargate offers with the task's CPU and that is enough; 0 where there is none.
-func (j *injection) nextSize(need int) int {
-	cpu, _ := amount(j.def.CPU, "vcpu")
-	s, ok := sizes[cpu]
-	if !ok {
-		return 0
-	}
-	for size := s.low; size <= s.high; size += s.step {
-		if size >= need && (cpu != 256 || size != 1536) {
-			return size
-		}
-	}
-	return 0
 }
 
 // readRegistries checks the registries that were given, or reads those that are there.

@@ -65,7 +65,7 @@ func missing(at string, before, after any) string {
 				return at
 			}
 			for _, key := range slices.Sorted(maps.Keys(a)) {
-				if at == "" && slices.Contains(described, key) {
+				if at == "" && slices.Contains(described, key) || a[key] == nil {
 					continue
 				}
 				v, ok := b[key]
@@ -82,7 +82,7 @@ func missing(at string, before, after any) string {
 			if !ok {
 				return at
 			}
-			next := 0 // in the same order
+			a, next := slices.DeleteFunc(slices.Clone(a), func(v any) bool { return v == nil }), 0 // in the same order
 			for i, v := range a {
 				found := slices.IndexFunc(b[next:], func(w any) bool { return walk("x", v, w) == "" })
 				if found < 0 {

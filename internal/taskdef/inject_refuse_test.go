@@ -46,7 +46,7 @@ func TestInjectRefuses(t *testing.T) {
 		{"volume taken, mounted elsewhere", "", []change{{".volumes", []any{map[string]any{"name": "ecr-auth"}}},
 			{app + ".mountPoints", []any{map[string]any{"sourceVolume": "ecr-auth", "containerPath": "/data"}}}}, Options{}, "app mounts it at /data", "Rename"},
 		{"place taken", "", []change{{".volumes", []any{map[string]any{"name": "data"}}},
-			{app + ".mountPoints", []any{map[string]any{"sourceVolume": "data", "containerPath": "/run/ecr/"}}}}, Options{}, "app mounts the volume data at /run/ecr", "--path"},
+			{app + ".mountPoints", []any{map[string]any{"sourceVolume": "data", "containerPath": "/run/ecr/"}}}}, Options{}, `app: the volume "data" and the volume "ecr-auth" are both mounted at /run/ecr`, "--path"},
 		{"windows", "", []change{{".runtimePlatform.operatingSystemFamily", "WINDOWS_SERVER_2022_CORE"}}, Options{}, "for Windows", "Linux"},
 		{"windows by its volume", "taskdef-ec2.json", []change{{".volumes[1]", map[string]any{"name": "f", "fsxWindowsFileServerVolumeConfiguration": map[string]any{"fileSystemId": "fs-1"}}}}, Options{}, "for Windows", "Linux"},
 		{"no network", "taskdef-ec2.json", []change{{".networkMode", "none"}}, Options{}, "could not reach ECR", "awsvpc or bridge"},
@@ -124,27 +124,36 @@ func TestInjectRefusesAtOnce(t *testing.T) {
 	}
 }
 
-// What is no task definition is told by its line.
+// What is no task definition is called what it is, and JSON that is broken has the line.
 func TestInjectRefusesNoDefinition(t *testing.T) {
 	for doc, want := range map[string]string{
-		"":                              "it is empty",
-		"family: app\ncpu: 256\n":       "it is no JSON (YAML is not read)",
-		"\ufeff---\n":                   "it is no JSON (YAML is not read)",
-		"null":                          "it is no JSON object",
-		"\xff\xfe{\x00}\x00":            "it is UTF-16, as PowerShell's > writes it; write UTF-8",
-		"\xfe\xff\x00{\x00}":            "it is UTF-16",
-		"{\x00}\x00":                    "it is UTF-16",
-		"[]":                            "it is no JSON object",
-		"{\n  \"family\": \"x\",\n  y}": "line 3: ",
-		`{"family": "x"`:                "it ends too early",
-		`{"family": "x"} {}`:            "there is more after its end",
-		`{"family": "x", "family": 1}`:  `the key "family" is there twice`,
-		`{"taskDefinition": []}`:        "taskDefinition: it is no JSON object",
-		`{"ContainerDefinitions": []}`:  "CloudFormation",
+		"":                               "it is empty",
+		"null":                           "it is neither a JSON object nor a list of containers",
+		"1":                              "it is neither a JSON object nor a list of containers",
+		"\xff\xfe{\x00}\x00":             "it is UTF-16, as PowerShell's > writes it; write UTF-8",
+		"\xfe\xff\x00{\x00}":             "it is UTF-16",
+		"{\x00}\x00":                     "it is UTF-16",
+		"[]":                             "the list is empty",
+		"[null]":                         "the list is empty",
+		"[1]":                            "this list has an item that is an integer",
+		"{\n  \"family\": \"x\",\n  y}":  "line 3: ",
+		`{"family": "x"`:                 "it ends too early",
+		`[{"name": "x"}`:                 "it ends too early",
+		`{"family": "x"} {}`:             "there is more after its end",
+		`[{"name": "x"}] []`:             "there is more after its end",
+		`{"family": "x", "family": 1}`:   `the key "family" is there twice`,
+		`{"taskDefinition": []}`:         "taskDefinition: it is no JSON object",
+		`{"family": "x"}`:                "it has no containerDefinitions; is this a task definition?",
+		`{"containerDefinitions": null}`: "it has no containerDefinitions; is this a task definition?",
 		`{"containerDefinitions": [{"name": "a", "image": "x", "dockerLabels": {"a": "1", "a": "2"}}]}`: `.containerDefinitions[0].dockerLabels: the key "a" is there twice`,
+		`{"containerDefinitions": [{"name": "a", "image": "x", "user": null, "user": "1"}]}`:            `the key "user" is there twice`,
+		"{\n\"cpu\": ${cpu}}":        "line 2: invalid character '$' looking for beginning of value; a placeholder stands there",
+		"{\n\"cpu\": {{ .CPU }}}":    "a placeholder stands there",
+		"{\n\"cpu\": <CPU>}":         "a placeholder stands there",
+		"{\n// the size\n\"cpu\":1}": "JSON has no comments",
 	} {
 		_, err := Inject([]byte(doc), Options{Image: image})
-		if err == nil || !strings.Contains(err.Error(), want) {
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "task definition: ") {
 			t.Errorf("%q: %v, want %q", doc, err, want)
 		}
 	}

@@ -14,19 +14,35 @@ import (
 
 const image = "123456789012.dkr.ecr.us-west-2.amazonaws.com/ecr-refresher:1"
 
-// The shipped definitions are what inject makes of the same without the sidecar: its constants are theirs.
+// The shipped definitions are what inject makes of the same without the sidecar: its constants are theirs. They show the sidecar
+// first; inject adds it last.
 func TestInjectMakesTheShippedDefinitions(t *testing.T) {
 	for _, name := range shipped {
 		want := decode(t, read(t, name))
 		o := Options{Image: image, Init: new(name == "taskdef-fast.json")}
 		r := inject(t, marshal(t, stripped(t, name)), o)
-		if diff := cmp.Diff(want, decode(t, r.Document)); diff != "" {
+		if diff := cmp.Diff(sorted(want), sorted(decode(t, r.Document))); diff != "" {
 			t.Errorf("%s (-shipped +injected):\n%s", name, diff)
 		}
 		if len(r.Findings) > 0 {
 			t.Errorf("%s: %+v", name, r.Findings)
 		}
 	}
+}
+
+// sorted puts what has no order of its own into one: containers, volumes, what is mounted, and whom a container waits for.
+func sorted(doc map[string]any) map[string]any {
+	for key, v := range doc {
+		l, ok := v.([]any)
+		if !ok || !slices.Contains([]string{"containerDefinitions", "volumes", "mountPoints", "dependsOn"}, key) {
+			continue
+		}
+		slices.SortFunc(l, func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+		for _, item := range l {
+			sorted(item.(map[string]any))
+		}
+	}
+	return doc
 }
 
 // stripped is a shipped definition without anything of ours.
@@ -127,50 +143,50 @@ func TestInjectOptions(t *testing.T) {
 		o       Options
 		want    map[string]any // by path
 	}{
-		{"writable", "", nil, Options{Writable: true}, map[string]any{".containerDefinitions[1].mountPoints[0].readOnly": false}},
-		{"essential", "", nil, Options{Essential: new(true)}, map[string]any{".containerDefinitions[0].essential": true}},
+		{"writable", "", nil, Options{Writable: true}, map[string]any{".containerDefinitions[0].mountPoints[0].readOnly": false}},
+		{"essential", "", nil, Options{Essential: new(true)}, map[string]any{".containerDefinitions[1].essential": true}},
 		{"path", "", nil, Options{Path: "/auth"}, map[string]any{
-			".containerDefinitions[0].mountPoints[0].containerPath": "/run/ecr",
-			".containerDefinitions[1].mountPoints[0].containerPath": "/auth",
-			".containerDefinitions[1].environment[0].value":         "/auth",
-			".containerDefinitions[1].environment[1].value":         "/auth/config.json",
+			".containerDefinitions[1].mountPoints[0].containerPath": "/run/ecr",
+			".containerDefinitions[0].mountPoints[0].containerPath": "/auth",
+			".containerDefinitions[0].environment[0].value":         "/auth",
+			".containerDefinitions[0].environment[1].value":         "/auth/config.json",
 		}},
 		{"registries", "", nil, Options{Registries: []string{"default", "public.ecr.aws?optional"}}, map[string]any{
-			".containerDefinitions[0].environment[0].value": "default public.ecr.aws?optional"}},
+			".containerDefinitions[1].environment[0].value": "default public.ecr.aws?optional"}},
 		{"port", "", nil, Options{Port: 9400}, map[string]any{
-			".containerDefinitions[0].environment[1].value":                      ":9400",
-			".containerDefinitions[0].portMappings[0].containerPort":             json.Number("9400"),
-			".containerDefinitions[0].dockerLabels.ECS_PROMETHEUS_EXPORTER_PORT": "9400",
-			".containerDefinitions[0].dockerLabels.PROMETHEUS_EXPORTER_PORT":     "9400",
+			".containerDefinitions[1].environment[1].value":                      ":9400",
+			".containerDefinitions[1].portMappings[0].containerPort":             json.Number("9400"),
+			".containerDefinitions[1].dockerLabels.ECS_PROMETHEUS_EXPORTER_PORT": "9400",
+			".containerDefinitions[1].dockerLabels.PROMETHEUS_EXPORTER_PORT":     "9400",
 		}},
 		{"host network", "taskdef-ec2.json", []change{{".networkMode", "host"}}, Options{Port: 9327}, map[string]any{
-			".containerDefinitions[0].portMappings[0].hostPort": json.Number("9327")}},
+			".containerDefinitions[1].portMappings[0].hostPort": json.Number("9327")}},
 		{"bridge by default", "taskdef-ec2.json", []change{{".networkMode", gone{}}}, Options{}, map[string]any{
-			".containerDefinitions[0].portMappings[0].hostPort": json.Number("0")}},
+			".containerDefinitions[1].portMappings[0].hostPort": json.Number("0")}},
 		{"roles", "", []change{{".taskRoleArn", gone{}}, {".executionRoleArn", gone{}}},
 			Options{TaskRole: "arn:aws:iam::123456789012:role/t", ExecutionRole: "arn:aws:iam::123456789012:role/e"},
 			map[string]any{".taskRoleArn": "arn:aws:iam::123456789012:role/t", ".executionRoleArn": "arn:aws:iam::123456789012:role/e"}},
 		{"a shared stream prefix stays", "", []change{{".containerDefinitions[0].logConfiguration.options.awslogs-stream-prefix", "ecs"}}, Options{}, map[string]any{
-			".containerDefinitions[0].logConfiguration.options.awslogs-stream-prefix": "ecs"}},
+			".containerDefinitions[1].logConfiguration.options.awslogs-stream-prefix": "ecs"}},
 		{"patterns of lines are not copied", "", []change{{".containerDefinitions[0].logConfiguration.options.awslogs-multiline-pattern", "^x"}}, Options{}, map[string]any{
-			".containerDefinitions[0].logConfiguration.options.awslogs-multiline-pattern": nil,
-			".containerDefinitions[1].logConfiguration.options.awslogs-multiline-pattern": "^x"}},
+			".containerDefinitions[1].logConfiguration.options.awslogs-multiline-pattern": nil,
+			".containerDefinitions[0].logConfiguration.options.awslogs-multiline-pattern": "^x"}},
 		{"no log to copy", "", []change{{".containerDefinitions[0].logConfiguration", gone{}}}, Options{}, map[string]any{
-			".containerDefinitions[0].logConfiguration": nil}},
+			".containerDefinitions[1].logConfiguration": nil}},
 		{"a log router does not wait", "", []change{
 			{".containerDefinitions[1]", map[string]any{"name": "router", "image": "fluent-bit", "firelensConfiguration": map[string]any{"type": "fluentbit"}}}}, Options{},
-			map[string]any{".containerDefinitions[2].dependsOn": nil, ".containerDefinitions[2].environment": nil}},
+			map[string]any{".containerDefinitions[1].dependsOn": nil, ".containerDefinitions[1].environment": nil}},
 		{"the proxy does not wait", "", []change{
 			{".proxyConfiguration", map[string]any{"type": "APPMESH", "containerName": "envoy"}},
 			{".containerDefinitions[1]", map[string]any{"name": "envoy", "image": "envoy"}}}, Options{},
-			map[string]any{".containerDefinitions[2].dependsOn": nil}},
+			map[string]any{".containerDefinitions[1].dependsOn": nil}},
 		{"one chosen of two", "", []change{{".containerDefinitions[1]", map[string]any{"name": "other", "image": "x"}}}, Options{Containers: []string{"other"}},
-			map[string]any{".containerDefinitions[1].environment": nil, ".containerDefinitions[2].environment[0].value": "/run/ecr"}},
+			map[string]any{".containerDefinitions[0].environment": nil, ".containerDefinitions[1].environment[0].value": "/run/ecr"}},
 		{"buildx set by the user", "", []change{{".containerDefinitions[0].environment", []any{map[string]any{"name": "BUILDX_CONFIG", "value": "/x"}}}}, Options{},
-			map[string]any{".containerDefinitions[1].environment[0].value": "/x", ".containerDefinitions[1].environment[3]": nil}},
+			map[string]any{".containerDefinitions[0].environment[0].value": "/x", ".containerDefinitions[0].environment[3]": nil}},
 		{"memory to the last MiB", "", []change{{".containerDefinitions[0].memory", 448}}, Options{}, map[string]any{".memory": "512"}},
 		{"external", "taskdef-ec2.json", []change{{".requiresCompatibilities", []any{"EXTERNAL"}}}, Options{}, map[string]any{
-			".containerDefinitions[0].portMappings[0].hostPort": json.Number("0")}},
+			".containerDefinitions[1].portMappings[0].hostPort": json.Number("0")}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			base := row.base
@@ -234,9 +250,9 @@ func TestInjectUpdates(t *testing.T) {
 	}
 	out := decode(t, fast.Document)
 	for at, want := range map[string]string{
-		".containerDefinitions[0].name": "ecr-login", ".containerDefinitions[0].image": "my.registry/tools/sidecar:2",
-		".containerDefinitions[1].dependsOn[0].condition": "SUCCESS", ".containerDefinitions[2].dependsOn[0].condition": "START",
-		".containerDefinitions[2].dependsOn[1].containerName": "ecr-login",
+		".containerDefinitions[2].name": "ecr-login", ".containerDefinitions[2].image": "my.registry/tools/sidecar:2",
+		".containerDefinitions[0].dependsOn[0].condition": "SUCCESS", ".containerDefinitions[1].dependsOn[0].condition": "START",
+		".containerDefinitions[1].dependsOn[1].containerName": "ecr-login",
 	} {
 		if got := look(out, at); got != want {
 			t.Errorf("%s is %v, want %s", at, got, want)
@@ -254,11 +270,11 @@ func TestInjectKeepsWhatIsNotSaid(t *testing.T) {
 	out := decode(t, r.Document)
 	for at, want := range map[string]any{
 		".containerDefinitions[0].environment[0].value":                      "public.ecr.aws?optional default",
-		".containerDefinitions[1].environment[0].value":                      "public.ecr.aws?optional default",
-		".containerDefinitions[1].environment[1].value":                      ":9500",
-		".containerDefinitions[1].portMappings[0].containerPort":             json.Number("9500"),
-		".containerDefinitions[1].portMappings[1]":                           nil,
-		".containerDefinitions[1].dockerLabels.ECS_PROMETHEUS_EXPORTER_PORT": "9500",
+		".containerDefinitions[2].environment[0].value":                      "public.ecr.aws?optional default",
+		".containerDefinitions[0].environment[1].value":                      ":9500",
+		".containerDefinitions[0].portMappings[0].containerPort":             json.Number("9500"),
+		".containerDefinitions[0].portMappings[1]":                           nil,
+		".containerDefinitions[0].dockerLabels.ECS_PROMETHEUS_EXPORTER_PORT": "9500",
 	} {
 		if diff := cmp.Diff(want, look(out, at)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", at, diff)
@@ -272,7 +288,7 @@ func TestInjectTellsWhatWasWrongBefore(t *testing.T) {
 	edit(t, doc, ".cpu", "300")
 	edit(t, doc, ".containerDefinitions[0].links", []any{"x"})
 	r := inject(t, marshal(t, doc), Options{Image: image})
-	if len(r.Findings) != 2 || r.Findings[0].Where != ".cpu" || r.Findings[1].Where != ".containerDefinitions[1].links" {
+	if len(r.Findings) != 2 || r.Findings[0].Where != ".cpu" || r.Findings[1].Where != ".containerDefinitions[0].links" {
 		t.Errorf("findings %+v", r.Findings)
 	}
 }
