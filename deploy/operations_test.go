@@ -221,11 +221,14 @@ func TestLogLinesAreThePrograms(t *testing.T) {
 		case *ast.Ident:
 			name = f.Name
 		case *ast.SelectorExpr:
-			if name = f.Sel.Name; !strings.HasSuffix(chain(f.X), "log") {
+			if name = f.Sel.Name; chain(f.X) == "l" && (name == "say" || name == "within") {
+				return call.Args[2:3] // after the level
+			}
+			if !strings.HasSuffix(chain(f.X), "log") {
 				return nil
 			}
 		}
-		if slices.Contains([]string{"Debug", "Info", "Warn", "Error", "say"}, name) {
+		if slices.Contains([]string{"Debug", "Info", "Warn", "Error", "say"}, name) && len(call.Args) > 0 {
 			return call.Args[:1]
 		}
 		return nil
