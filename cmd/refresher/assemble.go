@@ -159,6 +159,7 @@ type assembly struct {
 	specs  []registry.Spec // resolved
 	names  []string        // of the registries, as configured
 	paths  []string        // of the outputs
+	files  []*writer.File  // the outputs
 	task   ecs.Task
 }
 
@@ -213,7 +214,7 @@ func assemble(ctx context.Context, inv invocation, set settings, log *zap.Logger
 	for _, o := range set.outputs {
 		f := writer.New(writer.Options{Path: o.path, Mode: o.mode, Hosts: hosts, Task: around.task.ARN, Parsing: parsing})
 		cfg.Outputs = append(cfg.Outputs, refresh.Output{Name: o.path, File: f, Watch: f.Watch})
-		a.paths = append(a.paths, o.path)
+		a.paths, a.files = append(a.paths, o.path), append(a.files, f)
 	}
 	adjust(&cfg)
 	a.loop = refresh.New(cfg)

@@ -99,6 +99,9 @@ func doctorConfig(inv invocation, cli parsed) doctor.Config {
 func cheapChecks(ctx context.Context, inv invocation, set settings, a assembly) func() []health.Check {
 	set.registries = a.specs
 	cfg := doctorConfig(inv, parsed{settings: set})
+	for i := range cfg.Outputs {
+		cfg.Outputs[i].Look = a.files[i].Look
+	}
 	cfg.ConsumerUID = -1 // any
 	look := doctor.Watch(cfg)
 	return func() []health.Check {

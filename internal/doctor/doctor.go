@@ -21,6 +21,7 @@ import (
 	"ecr-refresher/internal/plain"
 	"ecr-refresher/internal/registry"
 	"ecr-refresher/internal/token"
+	"ecr-refresher/internal/writer"
 )
 
 // Config is what the doctor is told. Only Environ and Outputs are needed by [Watch].
@@ -50,6 +51,10 @@ type Config struct {
 type Output struct {
 	Path string
 	Mode fs.FileMode
+
+	// Look says what a reader finds in the file; nil: the file is read for each check. A refresher gives its own, which does not
+	// parse the same content twice.
+	Look func() (writer.View, error)
 }
 
 // Task is what ECS says of the task.

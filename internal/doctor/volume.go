@@ -228,13 +228,16 @@ func (e *exam) hosts() map[string]bool {
 	return all
 }
 
-// file is an output as it is read now.
-func file(o Output) (writer.Document, bool, error) {
-	return writer.New(writer.Options{Path: o.Path, Mode: o.Mode}).Read()
+// view is what a reader of an output finds now.
+func (e *exam) view(o Output) (writer.View, error) {
+	if o.Look != nil {
+		return o.Look()
+	}
+	return writer.New(writer.Options{Path: o.Path, Mode: o.Mode, Hosts: slices.Collect(maps.Keys(e.hosts()))}).Look()
 }
 
 func (e *exam) document(o Output) Result {
-	doc, exists, err := file(o)
+	view, err := e.view(o)
 	if err != nil {
 		paste := ""
 		if class, _ := fault.ClassOf(err); class == fault.OutputInvalid && !errors.Is(err, syscall.EISDIR) {
@@ -245,16 +248,10 @@ func (e *exam) document(o Output) Result {
 		}
 		return failed(err, paste)[0]
 	}
-	if !exists {
+	if !view.Exists {
 		return Result{Status: OK, Seen: "there is none yet: the refresher makes it"}
 	}
-	have := 0
-	for h := range e.hosts() {
-		if doc.Owned(h) {
-			have++
-		}
-	}
-	return Result{Status: OK, Seen: fmt.Sprintf("valid; auths: %d in all, %d of our %d", len(doc.Hosts()), have, len(e.hosts()))}
+	return Result{Status: OK, Seen: fmt.Sprintf("valid; auths: %d in all, %d of our %d", view.Logins, len(view.Sums), len(e.hosts()))}
 }
 
 // recode is a command that makes UTF-8 of a file, and keeps its owner and mode.
@@ -267,11 +264,11 @@ func recode(from textfile.Encoding, path string) string {
 }
 
 func (e *exam) helpers(o Output) Result {
-	doc, _, err := file(o)
+	view, err := e.view(o)
 	if err != nil {
 		return Result{Status: Skip, Seen: "skipped because the file cannot be read (document)"}
 	}
-	store, helpers := doc.CredsStore(), doc.CredHelpers()
+	store, helpers := view.CredsStore, view.CredHelpers
 	var hidden, members []string
 	status := Warn
 	for h, optional := range e.hosts() {
@@ -300,11 +297,11 @@ func (e *exam) helpers(o Output) Result {
 }
 
 func (e *exam) foreignAuths(o Output) Result {
-	doc, _, err := file(o)
+	view, err := e.view(o)
 	if err != nil {
 		return Result{Status: Skip, Seen: "skipped because the file cannot be read (document)"}
 	}
-	found := doc.Obstacles(slices.Collect(maps.Keys(e.hosts())))
+	found := view.Obstacles
 	switch {
 	case found.BrokenCount > 0:
 		cure := "remove what is named where the volume is writable, and let the program that wrote it use a DOCKER_CONFIG of its own"

@@ -261,7 +261,7 @@ func (f *fakeFile) Sync(want []writer.Want) (writer.Result, error) {
 	}
 	if peers := f.peers; peers != nil {
 		f.peers = nil
-		return writer.Result{Peers: peers}, nil
+		return writer.Result{Peers: peers, Kept: true}, nil
 	}
 	if len(want) == 0 {
 		return writer.Result{}, nil

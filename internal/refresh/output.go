@@ -107,9 +107,12 @@ func (l *Loop) startSyncs(ctx context.Context) {
 func (l *Loop) synced(ctx context.Context, i, publication int, want []writer.Want, r writer.Result, err error) {
 	o := l.outputs[i]
 	o.inFlight = false
+	if len(r.Peers) > 0 {
+		l.adopt(r.Peers)
+	}
 	before := o.written
 	fresh := before < publication
-	if err == nil && len(r.Peers) == 0 || r.Wrote { // a failure too may have put it there
+	if err == nil && !r.Kept || r.Wrote { // a failure too may have put it there
 		o.standing = max(o.standing, publication)
 	}
 	if err != nil {
@@ -121,8 +124,7 @@ func (l *Loop) synced(ctx context.Context, i, publication int, want []writer.Wan
 	}
 	l.dirty = l.dirty || fresh || r.Wrote || o.state.Err != nil
 	o.state.Err, o.state.Failures = nil, 0
-	if len(r.Peers) > 0 {
-		l.adopt(r.Peers)
+	if r.Kept {
 		o.changed = true // then it is as wanted, or is repaired
 		return
 	}

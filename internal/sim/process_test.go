@@ -361,7 +361,7 @@ func (g *guarded) Sync(want []writer.Want) (writer.Result, error) {
 	v := w.volumes[g.n]
 	class := refresh.Class(err)
 	if err == nil {
-		if len(want) > 0 && len(r.Peers) == 0 && v.lacking != nil && v.lacking == v.names[config] {
+		if len(want) > 0 && !r.Kept && v.lacking != nil && v.lacking == v.names[config] {
 			w.breach("output %d: said to be written, and the directory is not synced: a power cut could undo it", g.n)
 		}
 		if p.streakW[g.n] != "" {

@@ -8,7 +8,6 @@ import (
 	"io"
 	"reflect"
 	"slices"
-
 )
 
 // fields is a JSON object that keeps its order, and of each value the very bytes: what we do not touch comes out as it went in.

@@ -299,15 +299,14 @@ func (d Document) CredHelpers() map[string]string {
 	return m
 }
 
-// Hosts are the keys of auths that Go clients see, each once, in the order of the file.
-func (d Document) Hosts() []string {
-	var hosts []string
-	d.get().each(func(key []byte, _ *host, inUse bool) {
+// logins is how many keys of auths Go clients see.
+func (d Document) logins() (n int) {
+	d.get().each(func(_ []byte, _ *host, inUse bool) {
 		if inUse {
-			hosts = append(hosts, string(key))
+			n++
 		}
 	})
-	return hosts
+	return n
 }
 
 // decode returns the user name in an "auth", by docker's rules.

@@ -290,3 +290,14 @@ func BenchmarkMerge(b *testing.B) {
 		}
 	}
 }
+
+// Hosts are the keys of auths that Go clients see, each once, in the order of the file.
+func (d Document) Hosts() []string {
+	var hosts []string
+	d.get().each(func(key []byte, _ *host, inUse bool) {
+		if inUse {
+			hosts = append(hosts, string(key))
+		}
+	})
+	return hosts
+}

@@ -118,6 +118,7 @@ type View struct {
 	Mode        fs.FileMode
 	Changed     time.Time         // when the file was last replaced or written, on the file system's clock
 	Sums        map[string]Sum    // by host, of our hosts' entries that a consumer can use
+	Logins      int               // entries of auths, ours and others'
 	CredsStore  string            // a helper that hides every auths entry
 	CredHelpers map[string]string // helpers that hide a host's entry
 	Obstacles   Obstacles         // what else is in the way of a consumer
@@ -233,14 +234,14 @@ func (f *File) parse(b []byte) (Document, error) {
 
 // viewOf is what a document says of our hosts.
 func (f *File) viewOf(doc Document) View {
-	v := View{Sums: make(map[string]Sum, len(f.hosts)), CredsStore: doc.CredsStore(), Obstacles: doc.Obstacles(f.hosts)}
+	v := View{Sums: make(map[string]Sum, len(f.hosts)), Logins: doc.logins(), CredsStore: brief(doc.CredsStore()), Obstacles: doc.Obstacles(f.hosts)}
 	helpers := doc.CredHelpers()
 	for _, h := range f.hosts {
 		if helper, ok := helpers[h]; ok {
 			if v.CredHelpers == nil {
 				v.CredHelpers = map[string]string{}
 			}
-			v.CredHelpers[h] = helper
+			v.CredHelpers[h] = brief(helper)
 		}
 		if auth, ok := doc.Auth(h); ok && doc.Owned(h) {
 			v.Sums[h] = sha256.Sum256(auth)
@@ -249,15 +250,24 @@ func (f *File) viewOf(doc Document) View {
 	return v
 }
 
+// brief is as much of the name of a helper as anybody reads. A view is kept, and is repeated for each registry.
+func brief(s string) string {
+	const most = 200
+	if len(s) > most {
+		return s[:most] + "…"
+	}
+	return s
+}
+
 // Result is what a [File.Sync] did.
 type Result struct {
 	Wrote bool   // the file was replaced
 	Found string // where it was: what differed before, in words; hosts, never content
 
 	// Peers are tokens, by host, that were found in the file and that the state file knows: another process of this task has written
-	// them, and they live longer than what was wanted. Nothing was written then. A token is returned once: where the caller does not
-	// take it over, the next Sync replaces it.
+	// them, and they live longer than what was wanted, if anything was. A token is returned once.
 	Peers map[string]Grant
+	Kept  bool // nothing was written, as it would have replaced a peer's token; the next Sync does it
 }
 
 // Sync makes the file hold what is wanted. Where it does already, nothing is written; an entry of ours that is not wanted stays
@@ -276,7 +286,7 @@ func (f *File) Sync(want []Want) (Result, error) {
 	var r Result
 	for range 5 { // somebody else's write between our read and our rename: read again
 		if r, err = f.sync(d, want); err == nil {
-			if len(want) > 0 && len(r.Peers) == 0 {
+			if len(want) > 0 && !r.Kept {
 				f.saveState(d, want) // where nothing had to be written, and again where it failed beside that
 			}
 			return r, nil
@@ -307,18 +317,19 @@ func (f *File) sync(d dir, want []Want) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if peers := f.peers(d, b, want); len(peers) > 0 {
-		return Result{Peers: peers}, nil
+	peers := f.peers(d, b, want)
+	if slices.ContainsFunc(want, func(w Want) bool { _, ok := peers[w.Host]; return ok }) {
+		return Result{Peers: peers, Kept: true}, nil
 	}
 	if len(want) == 0 {
-		return Result{}, nil // a file without a login is of use to nobody
+		return Result{Peers: peers}, nil // a file without a login is of use to nobody
 	}
 	if f.holds(want) {
-		return Result{}, f.settle(d)
+		return Result{Peers: peers}, f.settle(d)
 	}
 	if doc.open == nil {
 		if doc, err = f.parse(b); err != nil {
-			return Result{}, f.fail("read "+f.path, d, err)
+			return Result{Peers: peers}, f.fail("read "+f.path, d, err)
 		}
 	}
 	entries := make([]Entry, len(want))
@@ -327,16 +338,16 @@ func (f *File) sync(d dir, want []Want) (Result, error) {
 	}
 	content, changed := doc.Merge(entries)
 	if !changed && f.seen.stamp.mode.Perm() == f.mode {
-		return Result{}, f.settle(d)
+		return Result{Peers: peers}, f.settle(d)
 	}
 	f.firm, f.durable = false, false
 	if err := replace(d, name, content, f.seen, f.mode, func() { f.saveState(d, want) }); err != nil {
 		f.tidy = false
-		return Result{Wrote: errors.As(err, new(notDurable))}, f.fail("write "+f.path, d, err)
+		return Result{Wrote: errors.As(err, new(notDurable)), Peers: peers}, f.fail("write "+f.path, d, err)
 	}
 	f.durable = true
 	f.forgetOthers(want)
-	return Result{Wrote: true, Found: f.describeChange(content)}, nil
+	return Result{Wrote: true, Found: f.describeChange(content), Peers: peers}, nil
 }
 
 // settle makes sure that what is right will stay, where the last rename was not made durable: it failed there, or an earlier

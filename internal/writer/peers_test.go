@@ -51,6 +51,9 @@ func TestPeers(t *testing.T) {
 		if got := slices.Collect(maps.Keys(r.Peers)); (len(got) == 1) != c.offered {
 			t.Errorf("%s: offered %v", c.name, got)
 		}
+		if r.Kept != (c.offered && c.ours) {
+			t.Errorf("%s: %+v", c.name, r)
+		}
 		if !c.offered {
 			if r.Wrote != c.ours {
 				t.Errorf("%s: %+v", c.name, r)

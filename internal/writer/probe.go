@@ -11,30 +11,6 @@ import (
 	"ecr-refresher/internal/fault"
 )
 
-// Read returns the document that is on disk now, and whether there is a file; the document of none is empty.
-func (f *File) Read() (Document, bool, error) {
-	var s sight // nobody else's: no view is made of it
-	d, err := f.openDir(f.dir)
-	if err != nil {
-		return Document{}, false, f.fail("read "+f.path, nil, err)
-	}
-	defer d.close()
-	name, _, err := f.find(d, &s)
-	if err != nil {
-		return Document{}, false, err
-	}
-	b, err := f.load(d, name, &s)
-	if err != nil {
-		return Document{}, false, err
-	}
-	doc, err := f.parse(b)
-	if err != nil {
-		clear(b)
-		return Document{}, false, f.fail("read "+f.path, d, err)
-	}
-	return doc, s.seen.exists, nil
-}
-
 // Probe tries what a Sync needs of the directory, with temporary files that it removes again: it creates, writes and fsyncs one,
 // renames it over another, removes it, and fsyncs the directory. The file itself is not touched: whether it could be replaced is
 // judged by its owner, its mode and its attributes. Errors are those of Sync.

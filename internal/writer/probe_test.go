@@ -81,30 +81,3 @@ func TestProbe(t *testing.T) {
 		t.Error("no permission, and the probe does not say so")
 	}
 }
-
-func TestRead(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "config.json")
-	f := New(Options{Path: path, Hosts: []string{hostA}})
-	if doc, exists, err := f.Read(); err != nil || exists || len(doc.Hosts()) != 0 {
-		t.Errorf("no file: %v, %v", exists, err)
-	}
-	if v, err := f.Look(); err != nil || v.Sums == nil { // what was read is no view
-		t.Errorf("%+v, %v", v, err)
-	}
-	if err := os.WriteFile(path, []byte(`{"auths": {"`+hostA+`": {"auth": "`+basic("AWS:x")+`"}}}`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if doc, exists, err := f.Read(); err != nil || !exists || !doc.Owned(hostA) {
-		t.Errorf("a file: %v, %v", exists, err)
-	}
-	if v, err := f.Look(); err != nil || len(v.Sums) != 1 {
-		t.Errorf("%+v, %v", v, err)
-	}
-	if err := os.WriteFile(path, []byte(`{`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	_, exists, err := f.Read()
-	if class, _ := fault.ClassOf(err); exists || class != fault.OutputInvalid {
-		t.Errorf("no document: %v, %v", exists, err)
-	}
-}
