@@ -100,7 +100,9 @@ func checkScan(t *testing.T, b []byte) {
 		if ours[i] != theirs[i] {
 			t.Fatalf("%q: member %d is %q, json.Decoder sees %q", b, i, ours[i], theirs[i])
 		}
-		checkScan(t, []byte(ours[i].val))
+		if len(b) < 10_000 { // of what is nested ten thousand times, each level would be looked at that often
+			checkScan(t, []byte(ours[i].val))
+		}
 	}
 }
 
