@@ -45,7 +45,12 @@ func TestMemoryWithHostileFiles(t *testing.T) {
 		return strings.TrimSuffix(dense, "}}") + `},"x":"` + strings.Repeat(filler, 4_190_000-len(dense)) + `"}`
 	}
 	write := func(name, content string) func(dir string) error {
-		return func(dir string) error { return os.WriteFile(filepath.Join(dir, name), []byte(content), 0o666) }
+		return func(dir string) error { // by a rename: of a file that is half written the refresher would make a good one
+			if err := os.WriteFile(filepath.Join(dir, "foreign"), []byte(content), 0o666); err != nil {
+				return err
+			}
+			return os.Rename(filepath.Join(dir, "foreign"), filepath.Join(dir, name))
+		}
 	}
 	for _, c := range []struct {
 		name             string

@@ -20,6 +20,7 @@ import (
 // daemon is the command run: it keeps the files good until ctx ends.
 func daemon(ctx context.Context, inv invocation, cli parsed) int {
 	set := cli.settings
+	limitMemory(inv.getenv, readFile)
 	queue := newLogQueue(inv.out, func(lines int64) {
 		log := newLogger(inv.out, set)
 		log.Warn("log lines lost", zap.Int64("lines", lines))

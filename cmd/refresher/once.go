@@ -15,6 +15,7 @@ import (
 // not optional. It asks no registry: a run that follows adopts the tokens and does.
 func once(ctx context.Context, inv invocation, cli parsed) int {
 	set := cli.settings
+	limitMemory(inv.getenv, readFile)
 	set.verify = verifyOff
 	log := newLogger(inv.out, set)
 	warnEnvironment(inv, log)
