@@ -11,7 +11,6 @@ package refresh
 import (
 	"context"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -76,7 +75,6 @@ type Config struct {
 	Clock      Clock               // default: the machine's
 	Rand       func() float64      // uniform in [0, 1); default math/rand/v2
 	OnSnapshot func(*Snapshot)     // called by the loop's goroutine with each new snapshot; must not block
-	OnQuiet    func()              // called by the loop's goroutine when the last of some calls has ended and the files are written; must not block
 	OnLate     func(time.Duration) // called once at most, by another goroutine, if the loop is later than Patience for a turn
 }
 
@@ -118,7 +116,6 @@ type Loop struct {
 	rejecting             []bool // by registry: the log has told that it rejects the token
 	verifying             int
 	verifiedAt            time.Duration
-	called                bool // somebody was asked since the last quiet moment
 }
 
 // New makes a loop. It starts nothing.
@@ -230,7 +227,6 @@ func (l *Loop) turn(ctx context.Context) time.Duration {
 	l.startSyncs(ctx)
 	l.startLooks(ctx)
 	l.verifyHourly(ctx)
-	l.quieten()
 	return l.untilNext()
 }
 
@@ -239,18 +235,6 @@ func (l *Loop) lookAtAll() {
 	l.looked = l.clock.Elapsed()
 	for _, o := range l.outputs {
 		o.changed, o.obstacles.look = true, true
-	}
-}
-
-// quieten tells that nothing is under way any more.
-func (l *Loop) quieten() {
-	l.called = l.called || l.fetching > 0 || l.verifying > 0
-	if !l.called || l.fetching > 0 || l.verifying > 0 || slices.ContainsFunc(l.outputs, func(o *output) bool { return o.inFlight }) {
-		return
-	}
-	l.called = false
-	if l.cfg.OnQuiet != nil {
-		l.cfg.OnQuiet()
 	}
 }
 

@@ -169,9 +169,6 @@ func New(ctx context.Context, opts Options) (made *Client, err error) {
 	return c, nil
 }
 
-// CloseIdle closes the connections to AWS that are not in use: the next call is hours away.
-func (c *Client) CloseIdle() { c.cfg().HTTPClient.(*http.Client).CloseIdleConnections() }
-
 // stay follows no redirect: what these clients send is a secret, meant for one host.
 func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
