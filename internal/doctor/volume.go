@@ -304,7 +304,7 @@ func (e *exam) foreignAuths(o Output) Result {
 	found := view.Obstacles
 	switch {
 	case found.BrokenCount > 0:
-		cure := "remove what is named where the volume is writable, and let the program that wrote it use a DOCKER_CONFIG of its own"
+		cure := writer.BrokenCure
 		if program, ok := deletion(found.Broken); ok {
 			cure += "\njq '" + program + "' " + o.Path + " > /tmp/c && cat /tmp/c > " + o.Path
 		}
@@ -352,7 +352,7 @@ func (e *exam) writers(o Output) Result {
 	seen := fmt.Sprintf("written by uid %d, %s ago", uid, time.Since(info.ModTime()).Round(time.Second))
 	if us := os.Geteuid(); uid != us {
 		return Result{Status: Warn, Seen: fmt.Sprintf("%s; we are uid %d: another program made the file", seen, us),
-			Cure: "mount the volume read-only in the consumers, or give the other program a DOCKER_CONFIG of its own\n" +
+			Cure: writer.ContestedCure + "\n" +
 				`"mountPoints": [{"sourceVolume": "ecr-auth", "containerPath": "` + dirOf(o) + `", "readOnly": true}]`}
 	}
 	return Result{Status: OK, Seen: seen}

@@ -57,7 +57,7 @@ func Ready(v refresh.View) Verdict {
 			reasons = append(reasons, notWritten(out)...)
 		}
 		if out.Contested {
-			reasons = append(reasons, fmt.Sprintf("%s: contested: another program changes our entries again and again (%s); let it use a DOCKER_CONFIG of its own, or mount the volume read-only there", out.Name, out.Found))
+			reasons = append(reasons, fmt.Sprintf("%s: contested: another program changes our entries again and again (%s); "+refresh.ContestedCure, out.Name, out.Found))
 		}
 		reasons = append(reasons, entries...)
 		reasons = append(reasons, broken(v, o)...)

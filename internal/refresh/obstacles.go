@@ -11,8 +11,11 @@ import (
 	"ecr-refresher/internal/writer"
 )
 
-// BrokenCure is what to do about an entry of somebody else that keeps programs from reading the file.
-const BrokenCure = "remove or correct it, and let the program that wrote it use a DOCKER_CONFIG of its own"
+// The fixes of an output, for those who report about it.
+const (
+	BrokenCure    = writer.BrokenCure
+	ContestedCure = writer.ContestedCure
+)
 
 // obstacles is what the log has reported of the obstacles in one output. Only the loop's goroutine touches it, inFlight aside.
 type obstacles struct {
@@ -63,7 +66,7 @@ func (l *Loop) reportObstacles(o *output, now writer.Obstacles) {
 	default:
 		s.broken = broken
 		l.log.Warn("entries that are not ours keep programs from reading the file", name, zap.Int("count", now.BrokenCount),
-			zap.Strings("entries", inWords(broken)), zap.String("cure", BrokenCure))
+			zap.Strings("entries", inWords(broken)), zap.String("cure", writer.BrokenCure))
 	}
 	switch similar := now.Similar; {
 	case slices.Equal(s.similar, similar) || !s.mayReport(at):

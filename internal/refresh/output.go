@@ -203,7 +203,7 @@ func (l *Loop) damaged(o *output, found string) (contested bool) {
 	if !was {
 		l.say(o, zap.WarnLevel, "output contested: another program changes our entries again and again",
 			zap.String("found", found), zap.Int("times", len(o.damages)), zap.Duration("next_repair_in", wait),
-			zap.String("cure", "let the other program use a DOCKER_CONFIG of its own, or mount the volume read-only there"))
+			zap.String("cure", writer.ContestedCure))
 	}
 	return true
 }
