@@ -53,6 +53,7 @@ var errDoctorTime = errors.New("the doctor's time of " + doctorMost.String() + "
 func examine(ctx context.Context, inv invocation, cli parsed) int {
 	ctx, cancel := context.WithTimeoutCause(ctx, doctorMost, errDoctorTime)
 	defer cancel()
+	limitMemory(inv.getenv, readFile)
 	findings := doctor.Run(ctx, doctorConfig(inv, cli))
 	write := doctor.Table
 	if cli.doctor.format == "json" {

@@ -233,7 +233,12 @@ func (e *exam) view(o Output) (writer.View, error) {
 	if o.Look != nil {
 		return o.Look()
 	}
-	return writer.New(writer.Options{Path: o.Path, Mode: o.Mode, Hosts: slices.Collect(maps.Keys(e.hosts()))}).Look()
+	f := e.files[o.Path]
+	if f == nil { // one for all checks: the same content is parsed once
+		f = writer.New(writer.Options{Path: o.Path, Mode: o.Mode, Hosts: slices.Collect(maps.Keys(e.hosts())), Parsing: &e.parsing})
+		e.files[o.Path] = f
+	}
+	return f.Look()
 }
 
 func (e *exam) document(o Output) Result {
@@ -319,7 +324,7 @@ func (e *exam) foreignAuths(o Output) Result {
 func told(what string, found []writer.Obstacle, count int) string {
 	words := make([]string, len(found))
 	for i, f := range found {
-		words[i] = f.Key + ": " + f.Problem + "; " + f.Readers
+		words[i] = f.String()
 	}
 	if more := count - len(found); more > 0 {
 		words = append(words, fmt.Sprintf("and %d more", more))

@@ -69,7 +69,7 @@ func Ready(v refresh.View) Verdict {
 func broken(v refresh.View, o int) (reasons []string) {
 	output, found := v.Outputs[o].Name, v.OnDisk[o].Obstacles
 	for _, b := range found.Broken {
-		reasons = append(reasons, fmt.Sprintf("%s: %s: %s; %s; %s", output, b.Key, b.Problem, b.Readers, refresh.BrokenCure))
+		reasons = append(reasons, fmt.Sprintf("%s: %s; %s", output, b, refresh.BrokenCure))
 	}
 	if more := found.BrokenCount - len(found.Broken); more > 0 {
 		reasons = append(reasons, fmt.Sprintf("%s: %d more entries keep programs from reading the file", output, more))

@@ -102,9 +102,9 @@ type Loop struct {
 	steps      stepDetector
 	begun      time.Time
 	started    time.Duration
-	looked     time.Duration             // when the files were looked at last, for the slow look
-	dirty      bool                      // the snapshot is out of date
-	doubted    []map[string]writer.Grant // what the files held at the start, until AWS tells the time by which to judge it
+	looked     time.Duration // when the files were looked at last, for the slow look
+	dirty      bool          // the snapshot is out of date
+	doubted    []recalled    // what the files held at the start, until AWS tells the time by which to judge it
 
 	toldAt time.Duration // when the log told last of a written token
 	untold int           // writes since then

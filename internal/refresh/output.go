@@ -108,7 +108,7 @@ func (l *Loop) synced(ctx context.Context, i, publication int, want []writer.Wan
 	o := l.outputs[i]
 	o.inFlight = false
 	if len(r.Peers) > 0 {
-		l.adopt(r.Peers)
+		l.adopt(o, r.Peers)
 	}
 	before := o.written
 	fresh := before < publication
@@ -176,7 +176,7 @@ func (l *Loop) writeFailed(o *output, err error) {
 }
 
 // noticed hears that a file has changed. One that could not be read may have been corrected, or deleted as its fix says: that is
-// looked at soon, where nobody fights. Other failures wait as long as they would have, for a write that fails changes the directory
+// looked at soon, unless the output is contested. Other failures wait as long as they would have, for a write that fails changes the directory
 // itself.
 func (l *Loop) noticed(o *output) {
 	o.changed, o.obstacles.look = true, true
@@ -219,9 +219,20 @@ func (l *Loop) settle() {
 	}
 }
 
-// say logs a line about an output, where its lines are not too many.
+// say logs a line about an output, unless there were linesPerHour of them within the hour. The next line says how many are missing.
 func (l *Loop) say(o *output, level zapcore.Level, message string, fields ...zap.Field) {
-	l.within(&o.lines, level, message, append([]zap.Field{zap.String("output", o.state.Name)}, fields...)...)
+	n, now := &o.lines, l.clock.Elapsed()
+	if n.full(now) {
+		n.dropped++
+		return
+	}
+	n.at = append(n.at, now)
+	fields = append([]zap.Field{zap.String("output", o.state.Name)}, fields...)
+	if n.dropped > 0 {
+		fields = append(fields, zap.Int("lines_dropped", n.dropped))
+		n.dropped = 0
+	}
+	l.log.Log(level, message, fields...)
 }
 
 // lines are the log lines that others can cause by what they do to a file.
@@ -230,22 +241,11 @@ type lines struct {
 	dropped int             // since the last one
 }
 
-// within logs a line where there were less than linesPerHour of them within the hour. The next line says how many are missing.
-func (l *Loop) within(n *lines, level zapcore.Level, message string, fields ...zap.Field) {
-	now := l.clock.Elapsed()
+func (n *lines) full(now time.Duration) bool {
 	for len(n.at) > 0 && n.at[0] <= now-time.Hour {
 		n.at = n.at[1:]
 	}
-	if len(n.at) >= linesPerHour {
-		n.dropped++
-		return
-	}
-	n.at = append(n.at, now)
-	if n.dropped > 0 {
-		fields = append(fields, zap.Int("lines_dropped", n.dropped))
-		n.dropped = 0
-	}
-	l.log.Log(level, message, fields...)
+	return len(n.at) >= linesPerHour
 }
 
 // logWritten tells of the tokens in the primary output that came after a publication: the one line of a renewal. Where many

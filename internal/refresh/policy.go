@@ -128,8 +128,7 @@ const (
 	contestedDamages = 5
 	contestedWithin  = 10 * time.Minute
 
-	// linesPerHour is how many log lines one output, or one scope by its tokens in the files, may cause within any hour, whatever
-	// others do.
+	// linesPerHour is how many log lines one output may cause within any hour, whatever others do to its file.
 	linesPerHour = 30
 )
 

@@ -291,6 +291,11 @@ func (p *process) Written(output string, repair bool, err error) {
 	p.streakW[i] = class
 }
 
+// denied reports whether AWS has denied a token since one was adopted.
+func (p *process) denied() bool {
+	return p.last != nil && slices.ContainsFunc(p.last.Scopes, func(s refresh.ScopeState) bool { return s.Adopted && s.Failures > 0 })
+}
+
 // quiet reports whether the log may leave out a line about an output: of a fight it has one, and of everything thirty an hour.
 func (p *process) quiet(output int) bool {
 	hour := p.w.elapsed() - time.Hour
@@ -442,6 +447,11 @@ func (t tongue) Write(e zapcore.Entry, fields []zapcore.Field) error {
 		return nil
 	}
 	w.stats.lines++
+	for _, f := range fields {
+		if f.Key == "output" {
+			p.linesW[int(f.String[len(f.String)-1]-'0')] = append(p.linesW[int(f.String[len(f.String)-1]-'0')], w.elapsed())
+		}
+	}
 	if w.trace != nil {
 		m := zapcore.NewMapObjectEncoder()
 		for _, f := range fields {
@@ -450,7 +460,7 @@ func (t tongue) Write(e zapcore.Entry, fields []zapcore.Field) error {
 		w.trace("log: %s %v", e.Message, m.Fields)
 	}
 	switch e.Message {
-	case "renewal failed", "renewal works again", "output not written", "output works again", "output repaired", "output no longer contested",
+	case "renewal failed", "renewal works again", "output not written", "output works again",
 		"output contested: another program changes our entries again and again":
 	default:
 		return nil
@@ -467,7 +477,6 @@ func (t tongue) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	}
 	if name, ok := m.Fields["output"].(string); ok {
 		out = int(name[len(name)-1] - '0')
-		p.linesW[out] = append(p.linesW[out], w.elapsed())
 	}
 	switch e.Message {
 	case "renewal failed":

@@ -1120,6 +1120,8 @@ func (w *world) probe() {
 	switch {
 	case verdict.OK && !good:
 		w.breach("health says OK, and a consumer finds no valid token")
+	case !verdict.OK && good && byUs && p.denied():
+		// An adopted token counts only until AWS denies another one.
 	case !verdict.OK && good && byUs:
 		w.breach("health says no, and every token on disk is valid: %v", verdict.Reasons)
 	}

@@ -13,7 +13,7 @@ import (
 	"ecr-refresher/internal/textfile"
 )
 
-// described by what it is: the documents that are taken for a task definition, and what to do with each.
+// What to give instead of each kind of document that is not a task definition.
 const (
 	describeIt  = "Give what 'aws ecs describe-task-definition' prints of it."
 	registerIt  = "Deploy it once, then give what 'aws ecs describe-task-definition' prints; deploy/cloudformation.yaml shows the sidecar in a template."

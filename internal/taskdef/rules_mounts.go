@@ -105,8 +105,8 @@ func mountProblems(all []mounted, login string) (problems []mountProblem) {
 	return problems
 }
 
-// blocked: a container's directories are made one after another, and the one below cannot be made in a
-// read-only one.
+// blocked is the problem that a directory cannot be made inside a read-only mount: a container's directories are
+// made one after another.
 func blocked(below, above mounted) mountProblem {
 	what := fmt.Sprintf("%s is mounted at %s, which cannot be made in %s, where %s is mounted read-only",
 		below, below.path, above.path, above)

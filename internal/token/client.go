@@ -186,7 +186,8 @@ const maxConnsPerHost = 32
 const localTimeout = 2 * time.Second
 
 // Check says whether a scope can be asked for at all with the endpoints of the environment.
-func (c *Client) Check(s Scope) error {
+func (c *Client) Check(s Scope) (err error) {
+	defer func() { c.caught(recover(), &err) }()
 	if s.Region == "" {
 		return errors.New("the region is not known: set --region or AWS_REGION")
 	}
@@ -211,9 +212,16 @@ func notEndpoint(variable string) error {
 }
 
 // Token asks for the token of a scope, once. It ends when ctx does. Every error is a [fault.Error].
-func (c *Client) Token(ctx context.Context, s Scope) (Token, error) {
+func (c *Client) Token(ctx context.Context, s Scope) (t Token, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			c.caught(v, &err)
+			verdict := classify(err, askedOf(s))
+			err = &fault.Error{Class: verdict.class, Op: "get a token for " + s.String(), Err: err, Cure: verdict.cure}
+		}
+	}()
 	id := c.ids.of(s)
-	t, err := c.token(ctx, s)
+	t, err = c.token(ctx, s)
 	if rejectsCredentials(err) {
 		// The SDK neither retries such an answer nor drops the credentials that it cached.
 		id.invalidate()

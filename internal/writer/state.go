@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -42,6 +43,12 @@ const (
 	stateMost = 64 << 10
 	stateEach = 1 << 10 // for each host
 )
+
+// StatePath is where the state file of an output is.
+func StatePath(output string) string {
+	dir, base := filepath.Split(output)
+	return dir + stateName(base)
+}
 
 func stateName(name string) string { return "." + name + ".state" }
 
