@@ -18,7 +18,7 @@ import (
 )
 
 // plants are bugs that somebody could make. A check that cannot fail is none: each must be seen, within so many worlds, and by a
-// breach that speaks of it. Bugs that no seam reaches are in mutants.sh.
+// breach that speaks of it. Bugs that no seam reaches are in mutants_test.go.
 var plants = map[string]struct {
 	worlds int
 	says   string
