@@ -5,7 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"slices"
+	"math/rand/v2"
 	"syscall"
 	"time"
 )
@@ -92,9 +92,9 @@ func (w *world) restart() {
 	}
 }
 
-// powerCut takes what was not made durable, in any selection: a rename, and the content of a hint.
+// powerCut takes what was not made durable, in any selection: renames, temporary files, and the content of a hint.
 func (w *world) powerCut() {
-	choice := w.rng.Uint64()
+	rng := rand.New(rand.NewPCG(w.rng.Uint64(), 0))
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.p == nil || w.p.dead {
@@ -105,32 +105,13 @@ func (w *world) powerCut() {
 	w.stats.powercuts++
 	w.event("power cut", w.p.n)
 	for _, v := range w.volumes {
-		if v.lacking != nil && v.lacking == v.names[config] && choice&1 == 0 {
-			v.link(config, v.before)
-			if v.before != nil {
-				v.parsed(v.before).origin = map[string]bool{}
-			}
+		was := v.config()
+		v.noState = v.noState || v.disk.File(state) != nil
+		v.disk.CutPower(rng.IntN)
+		if v.config() != was { // an older one is back
+			v.disown()
+			v.configChanged()
 		}
-		v.lacking, v.before = nil, nil
-		if n := v.names[state]; n != nil {
-			switch choice >> 1 % 6 {
-			case 0:
-				delete(v.names, state)
-			case 1:
-				n.content = nil
-			case 2:
-				n.content = make([]byte, len(n.content))
-			case 3:
-				n.content = n.content[:len(n.content)/2]
-			case 4:
-				n.content = n.before
-			case 5:
-				half := min(len(n.content), len(n.before)) / 2
-				n.content = slices.Concat(n.content[:half], n.before[half:])
-			}
-			v.noState = true
-		}
-		choice >>= 4
 	}
 }
 
@@ -206,9 +187,7 @@ func (w *world) forge() {
 		v.swapIn(fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, host, auth))
 		b, _ := json.Marshal(map[string]any{"version": 2, "task": task, "tokens": []any{map[string]any{"scope": scope, "issued": issued, "expires": expires, "sha256": sum}}})
 		b = fmt.Appendf(b, "\n\"%x\"\n", sha256.Sum256(b))
-		n := v.newNode(0o600)
-		n.content = b
-		v.link(state, n)
+		v.disk.Put(state, 0o600, b)
 		v.noState = true
 	})
 }

@@ -14,7 +14,7 @@ func (w *world) consume(strict bool) {
 	now, mono, p := w.trueNow(), w.mono(), w.p
 	for _, v := range w.volumes {
 		w.stats.reads++
-		doc := v.parsed(v.names[config])
+		doc := v.parsed(v.config())
 		repair := 2 * time.Second
 		if w.cfg.watch[v.n] == watchNone {
 			repair = 63 * time.Second // the tick
@@ -52,8 +52,8 @@ func (w *world) consume(strict bool) {
 					return
 				}
 			}
-			if n := v.names[config]; n.mode != w.cfg.mode {
-				w.breach("output %d has mode %#o", v.n, n.mode)
+			if n := v.config(); n.Mode != w.cfg.mode {
+				w.breach("output %d has mode %#o", v.n, n.Mode)
 			}
 		}
 	}
@@ -62,7 +62,7 @@ func (w *world) consume(strict bool) {
 // truth is whether a consumer of the primary output could use every registry that counts, at a moment.
 func (w *world) truth(now time.Time) (good, byUs bool) {
 	v := w.volumes[0]
-	doc := v.parsed(v.names[config])
+	doc := v.parsed(v.config())
 	if doc == nil || !doc.ok {
 		return false, false
 	}

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"ecr-refresher/internal/writer/disktest"
 )
 
 // document is a config as a program that does not share our parser reads it.
@@ -18,17 +20,17 @@ type document struct {
 }
 
 // parsed is the document in a file; nil for none. An empty file counts as {}.
-func (v *volume) parsed(n *node) *document {
+func (v *volume) parsed(n *disktest.File) *document {
 	if n == nil {
 		return nil
 	}
-	if n.doc != nil && n.doc.version == n.version {
-		return n.doc
+	if d, ok := n.Note.(*document); ok && d.version == n.Version {
+		return d
 	}
-	d := &document{version: n.version, auths: map[string]string{}, origin: map[string]bool{}}
-	n.doc = d
+	d := &document{version: n.Version, auths: map[string]string{}, origin: map[string]bool{}}
+	n.Note = d
 	var all map[string]json.RawMessage
-	b := n.content
+	b := n.Content
 	if len(strings.TrimSpace(string(b))) == 0 {
 		b = []byte("{}")
 	}
@@ -70,7 +72,7 @@ func compact(raw json.RawMessage) string {
 }
 
 // inherit remembers which entries are still as we put them.
-func (v *volume) inherit(n *node, was *document) {
+func (v *volume) inherit(n *disktest.File, was *document) {
 	d := v.parsed(n)
 	if was == nil {
 		return
@@ -84,7 +86,7 @@ func (v *volume) inherit(n *node, was *document) {
 
 // disown forgets which entries are ours, where no process can know it any more.
 func (v *volume) disown() {
-	if d := v.parsed(v.names[config]); d != nil {
+	if d := v.parsed(v.config()); d != nil {
 		clear(d.origin)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"ecr-refresher/internal/fault"
 	"ecr-refresher/internal/refresh"
 	"ecr-refresher/internal/writer"
+	"ecr-refresher/internal/writer/disktest"
 )
 
 // record is what a world has seen.
@@ -56,22 +57,22 @@ func (w *world) serials(d *document) string {
 }
 
 // published is our process putting a new config under the name: what must hold of every one. Called with the lock held.
-func (w *world) published(h *handle, old, n *node) {
+func (w *world) published(h *handle, old, n *disktest.File) {
 	v := h.v
 	w.stats.writes++
 	at, oldDoc, doc := 0, v.parsed(old), v.parsed(n)
 	if old != nil {
-		at = old.version
+		at = old.Version
 	}
 	w.event("publish", v.n, w.serials(doc))
 	switch {
 	case !doc.ok:
-		w.breach("output %d: what we write does not parse: %q", v.n, n.content)
+		w.breach("output %d: what we write does not parse: %q", v.n, n.Content)
 		return
-	case n.synced != n.version:
+	case !n.Durable():
 		w.breach("output %d: renamed before its content and mode are on disk: a power cut could empty the file", v.n)
-	case n.mode != w.cfg.mode:
-		w.breach("output %d: mode %#o, not %#o", v.n, n.mode, w.cfg.mode)
+	case n.Mode != w.cfg.mode:
+		w.breach("output %d: mode %#o, not %#o", v.n, n.Mode, w.cfg.mode)
 	case !h.looked || !h.tempClosed:
 		w.breach("output %d: renamed without a look at what stands there now", v.n)
 	case h.readBad:
@@ -125,7 +126,6 @@ func (w *world) published(h *handle, old, n *node) {
 			w.breach("output %d: the entry of %s is gone", v.n, host)
 		}
 	}
-	v.before, v.lacking = old, n
 }
 
 // audit holds what the process told against what it was dealt. Called with the lock held, while no call is coming to its end.
@@ -212,7 +212,7 @@ func (g *guarded) Sync(want []writer.Want) (writer.Result, error) {
 	v := w.volumes[g.n]
 	class := refresh.Class(err)
 	if err == nil {
-		if len(want) > 0 && !r.Kept && v.lacking != nil && v.lacking == v.names[config] {
+		if len(want) > 0 && !r.Kept && !v.disk.Durable(config) {
 			w.breach("output %d: said to be written, and the directory is not synced: a power cut could undo it", g.n)
 		}
 		if p.outs[g.n].streak != "" {
@@ -234,7 +234,7 @@ func (g *guarded) Sync(want []writer.Want) (writer.Result, error) {
 		}
 		return false
 	}
-	d := v.parsed(v.names[config])
+	d := v.parsed(v.config())
 	ok := map[fault.Class]bool{
 		fault.OutputFull: reason(syscall.ENOSPC, syscall.EDQUOT), fault.OutputDenied: reason(syscall.EROFS, syscall.EACCES),
 		fault.OutputOther:   reason(syscall.EIO) || w.mono()-v.foreign < time.Second,

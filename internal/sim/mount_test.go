@@ -3,13 +3,13 @@ package sim
 import (
 	"errors"
 	"io/fs"
-	"maps"
 	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"ecr-refresher/internal/writer"
+	"ecr-refresher/internal/writer/disktest"
 )
 
 var errDead = errors.New("the process is dead")
@@ -121,8 +121,6 @@ func (m *mount) step(changes bool, op string) error {
 	return nil
 }
 
-func notThere(op, name string) error { return &fs.PathError{Op: op, Path: name, Err: syscall.ENOENT} }
-
 func (h *handle) Lstat(name string) (fs.FileInfo, error) {
 	if err := h.step(false, "lstat"); err != nil {
 		return nil, err
@@ -130,43 +128,33 @@ func (h *handle) Lstat(name string) (fs.FileInfo, error) {
 	v := h.v
 	v.w.mu.Lock()
 	defer v.w.mu.Unlock()
-	n := v.names[name]
 	if name == config {
 		h.lookStamp, h.lookedAt, h.looked = stamp{}, 0, true
-		if n != nil {
-			h.lookStamp, h.lookedAt = stampOf(n), n.version
+		if n := v.config(); n != nil {
+			h.lookStamp, h.lookedAt = stampOf(n), n.Version
 		}
 	}
-	if n == nil {
-		return nil, notThere("lstat", name)
-	}
-	return infoOf(n), nil
+	return v.disk.Lstat(name)
 }
 
-func (h *handle) Readlink(name string) (string, error) {
-	return "", &fs.PathError{Op: "readlink", Path: name, Err: syscall.EINVAL}
-}
+func (h *handle) Readlink(name string) (string, error) { return h.v.disk.Readlink(name) }
 
-func (h *handle) Read(name string, _ int64) ([]byte, fs.FileInfo, error) {
+func (h *handle) Read(name string, most int64) ([]byte, fs.FileInfo, error) {
 	if err := h.step(false, "read"); err != nil {
 		return nil, nil, err
 	}
 	v := h.v
 	v.w.mu.Lock()
 	defer v.w.mu.Unlock()
-	n := v.names[name]
 	if name == config {
 		h.readStamp, h.readAt, h.readDoc, h.readAuths, h.readBad = stamp{}, 0, "", nil, false
-		if n != nil {
+		if n := v.config(); n != nil {
 			d := v.parsed(n)
 			h.readStamp = stampOf(n)
-			h.readAt, h.readDoc, h.readAuths, h.readBad = n.version, d.rest, d.auths, !d.ok
+			h.readAt, h.readDoc, h.readAuths, h.readBad = n.Version, d.rest, d.auths, !d.ok
 		}
 	}
-	if n == nil {
-		return nil, nil, notThere("read", name)
-	}
-	return slices.Clone(n.content), infoOf(n), nil
+	return v.disk.Read(name, most)
 }
 
 func (h *handle) Create(name string) (writer.LayerFile, error) {
@@ -177,15 +165,13 @@ func (h *handle) Create(name string) (writer.LayerFile, error) {
 	v := h.v
 	v.w.mu.Lock()
 	defer v.w.mu.Unlock()
-	if v.names[name] != nil {
-		return nil, &fs.PathError{Op: "create", Path: name, Err: syscall.EEXIST}
+	f, err := v.disk.Create(name)
+	if err != nil {
+		return nil, err
 	}
-	n := v.newNode(0o600)
-	n.byUs = h.p
-	v.link(name, n)
 	v.open[h.p]++
 	h.tempClosed = false
-	return &tempFile{h: h, n: n, name: name}, nil
+	return &tempFile{LayerFile: f, h: h, n: v.disk.File(name), name: name}, nil
 }
 
 // spoilState notes that the state file was kept from being written.
@@ -197,39 +183,30 @@ func (h *handle) spoilState(name string) {
 	}
 }
 
-// Overwrite changes a file in place.
+// Overwrite changes a file in place. A process may die, and a disk may err, in the middle of it.
 func (h *handle) Overwrite(name string, b []byte) error {
-	var n *node
-	for _, part := range [][]byte{b[:len(b)/2], b} { // a process may die, and a disk may err, in the middle of it
+	v := h.v
+	var n *disktest.File
+	var old []byte
+	for _, part := range [][]byte{b[:len(b)/2], b} {
 		if err := h.step(true, "overwrite"); err != nil {
 			return err
 		}
-		if err := h.overwrite(name, &n, part, len(b)); err != nil {
-			return err
+		v.w.mu.Lock()
+		if n == nil {
+			if name != state {
+				v.w.breach("%s is written in place", name)
+			}
+			if n = v.disk.File(name); n == nil || len(n.Content) != len(b) {
+				v.w.mu.Unlock()
+				return disktest.ErrLength
+			}
+			old = n.Content
 		}
+		v.disk.Replace(n, slices.Concat(part, old[len(part):]), old)
+		v.noState = v.disk.File(name) == n && len(part) < len(b)
+		v.w.mu.Unlock()
 	}
-	return nil
-}
-
-func (h *handle) overwrite(name string, n **node, part []byte, size int) error {
-	v := h.v
-	v.w.mu.Lock()
-	defer v.w.mu.Unlock()
-	if *n == nil {
-		*n = v.names[name]
-		switch {
-		case name != state:
-			v.w.breach("%s is written in place", name)
-		case *n == nil:
-			return notThere("overwrite", name)
-		case len((*n).content) != size:
-			return errors.New("it would need another length")
-		}
-		(*n).before = (*n).content
-	}
-	(*n).content = slices.Concat(part, (*n).before[len(part):])
-	v.touch(*n)
-	v.noState = v.names[name] == *n && len(part) < size
 	return nil
 }
 
@@ -241,20 +218,17 @@ func (h *handle) Rename(from, to string) error {
 	v := h.v
 	v.w.mu.Lock()
 	defer v.w.mu.Unlock()
-	n := v.names[from]
-	if n == nil {
-		return notThere("rename", from)
+	if n := v.disk.File(from); n != nil && to == config {
+		v.w.published(h, v.config(), n)
 	}
-	old := v.names[to]
-	delete(v.names, from)
-	if to == config {
-		v.w.published(h, old, n)
-		v.link(to, n)
+	if err := v.disk.Rename(from, to); err != nil {
+		return err
+	}
+	switch to {
+	case config:
+		v.configChanged()
 		v.w.kick()
-		return nil
-	}
-	v.link(to, n)
-	if to == state {
+	case state:
 		v.noState = false
 	}
 	return nil
@@ -269,33 +243,25 @@ func (h *handle) Remove(name string) error {
 	if name == config || name == state {
 		h.v.w.breach("%s is removed by us", name)
 	}
-	if h.v.names[name] == nil {
-		return notThere("remove", name)
-	}
-	h.v.link(name, nil)
-	return nil
+	return h.v.disk.Remove(name)
 }
 
-func (h *handle) Names(_ string, each func(string)) error {
+func (h *handle) Names(parent string, each func(string)) error {
 	if err := h.step(false, "names"); err != nil {
 		return err
 	}
 	h.v.w.mu.Lock()
 	defer h.v.w.mu.Unlock()
-	for _, name := range slices.Sorted(maps.Keys(h.v.names)) {
-		each(name)
-	}
-	return nil
+	return h.v.disk.Names(parent, each)
 }
 
-func (h *handle) Sync(string) error {
+func (h *handle) Sync(parent string) error {
 	if err := h.step(true, "syncdir"); err != nil {
 		return err
 	}
 	h.v.w.mu.Lock()
 	defer h.v.w.mu.Unlock()
-	h.v.lacking, h.v.before = nil, nil
-	return nil
+	return h.v.disk.Sync(parent)
 }
 
 // close counts a descriptor back. The kernel has closed those of the dead.
@@ -305,9 +271,7 @@ func (v *volume) close(p *process) {
 	}
 }
 
-func (h *handle) Stat() (fs.FileInfo, error) {
-	return fileInfo{mode: fs.ModeDir | 0o755, sys: &syscall.Stat_t{}}, nil
-}
+func (h *handle) Stat() (fs.FileInfo, error) { return h.v.disk.Stat() }
 
 func (h *handle) Close() error {
 	h.v.w.mu.Lock()
@@ -320,9 +284,11 @@ func (h *handle) Close() error {
 	return nil
 }
 
+// tempFile is a new file that a process has open.
 type tempFile struct {
+	writer.LayerFile
 	h      *handle
-	n      *node
+	n      *disktest.File
 	name   string
 	closed bool
 }
@@ -347,16 +313,17 @@ func (f *tempFile) Write(b []byte) (int, error) {
 		if !strings.Contains(f.name, ".state") {
 			want = v.w.cfg.mode
 		}
-		if !f.n.chmodded {
+		if !f.n.Chmodded {
 			v.w.breach("content comes before the mode in %s", kindOf(f.name))
 		}
-		if open := f.n.mode &^ want; open != 0 {
-			v.w.breach("content in a temporary file of mode %#o, %#o is asked for", f.n.mode, want)
+		if open := f.n.Mode &^ want; open != 0 {
+			v.w.breach("content in a temporary file of mode %#o, %#o is asked for", f.n.Mode, want)
 		}
-		f.n.content = append(slices.Clip(f.n.content), part...)
-		v.touch(f.n)
-		done += len(part)
+		n, err := f.LayerFile.Write(part)
 		v.w.mu.Unlock()
+		if done += n; err != nil {
+			return done, err
+		}
 	}
 	return done, nil
 }
@@ -376,9 +343,7 @@ func (f *tempFile) Chmod(mode fs.FileMode) error {
 		return err
 	}
 	defer v.w.mu.Unlock()
-	f.n.mode, f.n.chmodded = mode, true
-	v.touch(f.n)
-	return nil
+	return f.LayerFile.Chmod(mode)
 }
 
 func (f *tempFile) Sync() error {
@@ -387,8 +352,7 @@ func (f *tempFile) Sync() error {
 		return err
 	}
 	defer v.w.mu.Unlock()
-	f.n.synced = f.n.version
-	return nil
+	return f.LayerFile.Sync()
 }
 
 func (f *tempFile) Close() error {

@@ -52,11 +52,11 @@ func (w *world) fight() {
 
 // disturb is what other programs do to a config. Called with the lock held. What it returns is the second half of it.
 func (w *world) disturb(v *volume, kind int, n uint64) (later func()) {
-	old := v.names[config]
+	old := v.config()
 	doc := map[string]any{}
 	auths := map[string]any{}
-	if d := v.parsed(old); d != nil && d.ok && len(old.content) > 0 {
-		_ = json.Unmarshal(old.content, &doc)
+	if d := v.parsed(old); d != nil && d.ok && len(old.Content) > 0 {
+		_ = json.Unmarshal(old.Content, &doc)
 		if a, ok := doc["auths"].(map[string]any); ok {
 			auths = a
 		}
@@ -87,8 +87,8 @@ func (w *world) disturb(v *volume, kind int, n uint64) (later func()) {
 		s := fmt.Sprintf(`{"auths":{"mine%d.example.com":{"auth":"bTpt"}},"n":%d.0e0}`, n%10, n%100)
 		v.edit("overwrite", func() { v.overwrite(s) })
 	case kind < 58: // of the same length as before
-		if d := v.parsed(old); d != nil && d.ok && len(old.content) > 20 {
-			s := strings.Replace(string(old.content), `"QVdT`, `"QVdU`, 1) // AWS: becomes AWT:
+		if d := v.parsed(old); d != nil && d.ok && len(old.Content) > 20 {
+			s := strings.Replace(string(old.Content), `"QVdT`, `"QVdU`, 1) // AWS: becomes AWT:
 			v.edit("same length", func() { v.overwrite(s) })
 		}
 	case kind < 70: // docker login to ours, as somebody else
@@ -98,32 +98,28 @@ func (w *world) disturb(v *volume, kind int, n uint64) (later func()) {
 		delete(auths, our)
 		v.edit("logout of ours", func() { v.swapIn(write()) })
 	case kind < 80:
-		v.edit("delete", func() { v.link(config, nil) })
+		v.edit("delete", func() { v.remove(config) })
 	case kind < 84: // with everything beside it
-		v.edit("delete all", func() { v.link(config, nil); delete(v.names, state); v.noState = true })
+		v.edit("delete all", func() { v.remove(config); v.remove(state); v.noState = true })
 	case kind < 88:
 		v.edit("empty", func() { v.overwrite("") })
 	case kind < 91: // cut in the middle, then repaired or not
-		if old != nil && len(old.content) > 2 {
-			whole, half := string(old.content), string(old.content[:1+int(n%uint64(len(old.content)-1))])
+		if old != nil && len(old.Content) > 2 {
+			whole, half := string(old.Content), string(old.Content[:1+int(n%uint64(len(old.Content)-1))])
 			v.edit("cut", func() { v.overwrite(half) })
 			w.mendLater(v, n, whole)
 		}
 	case kind < 96:
 		if old != nil {
 			v.edit("chmod", func() {
-				old.mode = []fs.FileMode{0, 0o400, 0o666}[n%3]
-				v.count++
-				old.version = v.count
-				old.ctime = v.clock()
+				d := v.parsed(old)
+				v.disk.Chmod(old, []fs.FileMode{0, 0o400, 0o666}[n%3])
+				d.version = old.Version
 				v.configChanged()
 			})
-			if d := old.doc; d != nil {
-				d.version = old.version
-			}
 		}
 	default:
-		v.edit("delete", func() { v.link(config, nil) })
+		v.edit("delete", func() { v.remove(config) })
 	}
 	return nil
 }
@@ -137,7 +133,7 @@ func (w *world) mendLater(v *volume, n uint64, whole string) {
 	w.in(in, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if d := v.parsed(v.names[config]); d != nil && !d.ok {
+		if d := v.parsed(v.config()); d != nil && !d.ok {
 			v.edit("completed", func() { v.overwrite(whole) })
 		}
 	})
@@ -149,21 +145,20 @@ func (v *volume) edit(what string, do func()) {
 	v.w.event("foreign", v.n, what)
 	v.foreign = v.w.mono()
 	do()
+	v.disk.Settle(config) // what others lose by a power cut is not ours to judge
 }
 
 // overwrite replaces the content in place, as programs do that are not careful.
 func (v *volume) overwrite(content string) {
-	n := v.names[config]
+	n := v.config()
 	if n == nil {
-		n = v.newNode(0o644)
-		v.names[config] = n
+		n = v.disk.Put(config, 0o644, nil)
 	}
 	var was *document
 	if d := v.parsed(n); d != nil && d.ok {
 		was = d
 	}
-	n.content = []byte(content)
-	v.touch(n)
+	v.disk.Replace(n, []byte(content), n.Content)
 	v.inherit(n, was)
 	v.configChanged()
 }
@@ -171,13 +166,11 @@ func (v *volume) overwrite(content string) {
 // swapIn puts a new file under the name, as docker does.
 func (v *volume) swapIn(content string) {
 	mode := fs.FileMode(0o600)
-	old := v.names[config]
+	old := v.config()
 	if old != nil {
-		mode = old.mode
+		mode = old.Mode
 	}
-	n := v.newNode(mode)
-	n.content = []byte(content)
-	n.synced = n.version
-	v.link(config, n)
+	n := v.disk.Put(config, mode, []byte(content))
 	v.inherit(n, v.parsed(old))
+	v.configChanged()
 }

@@ -175,8 +175,8 @@ func (w *world) peace() {
 	for _, v := range w.volumes {
 		v.setFault(outFault{})
 		v.armed = nil
-		if d := v.parsed(v.names[config]); d != nil && !d.ok {
-			v.edit("cleared away", func() { v.link(config, nil) })
+		if d := v.parsed(v.config()); d != nil && !d.ok {
+			v.edit("cleared away", func() { v.remove(config) })
 		}
 	}
 	w.mu.Unlock()
@@ -205,7 +205,7 @@ func (w *world) peace() {
 	}
 	w.mu.Lock()
 	for _, v := range w.volumes {
-		for name := range v.names {
+		for _, name := range v.disk.Files() {
 			if name != config && name != state {
 				w.breach("output %d: %s is left behind", v.n, kindOf(name))
 			}
