@@ -20,10 +20,10 @@ import (
 // cut: a file's content and mode as of its last fsync, and of everything after that any part; the names as of the last fsync
 // of the directory, and of the creations, renames and removals after that any selection.
 //
-// It is its own [writer.Layer] and [writer.LayerDir]. It has no lock: whoever has several goroutines needs one.
+// It is its own [writer.Layer] and [writer.LayerDir]. It has no lock: callers with several goroutines need one.
 type Disk struct {
 	Clock func() time.Time // the file system's own; nil: it counts the changes
-	After func()           // called after every step: the power may go here; nil: nothing is
+	After func()           // called after every step: the power may go here; nil: no call
 
 	names   map[string]*File
 	durable map[string]*File
@@ -42,7 +42,7 @@ type File struct {
 	Mtime, Ctime time.Time
 	Version      int  // counts the changes of content and mode
 	Chmodded     bool // the mode was set after the creation
-	Note         any  // of a test that keeps an account; a file that a power cut has changed has none
+	Note         any  // the test's own; nil after a power cut that changed the file
 
 	before []byte // what was overwritten with it
 	synced *File  // a copy as of the last fsync; nil before the first
