@@ -210,7 +210,7 @@ func (l *Loop) Run(ctx context.Context) error {
 
 // turn compares what is with what shall be, starts what is missing, and returns how long nothing more is due.
 func (l *Loop) turn(ctx context.Context) time.Duration {
-	if step := l.steps.check(l.clock); step != 0 {
+	if step := l.steps.check(l.clock); step != 0 { // mutant: clock steps are not noticed
 		l.log.Warn("the clock was stepped, or the machine paused: every token is renewed, as AWS tells the true time", zap.Duration("step", step.Round(time.Second)))
 		l.dirty = true
 		l.renewAll()
@@ -234,7 +234,7 @@ func (l *Loop) turn(ctx context.Context) time.Duration {
 func (l *Loop) lookAtAll() {
 	l.looked = l.clock.Elapsed()
 	for _, o := range l.outputs {
-		o.changed, o.obstacles.look = true, true
+		o.changed, o.obstacles.look = true, true // mutant: no slow look
 	}
 }
 
@@ -277,7 +277,7 @@ func (l *Loop) drain() {
 func (l *Loop) send(ctx context.Context, f func()) {
 	select {
 	case l.events <- f:
-	case <-ctx.Done():
+	case <-ctx.Done(): // mutant: an answer waits for a loop that left
 	}
 }
 

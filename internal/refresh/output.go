@@ -63,7 +63,8 @@ func (l *Loop) wants() []writer.Want {
 	var want []writer.Want
 	for i := range l.registries {
 		r := &l.registries[i]
-		if g := l.scopes[r.Scope].grant; g != nil && now.Before(g.Expires) {
+		if g := l.scopes[r.Scope].grant; g != nil &&
+			now.Before(g.Expires) { // mutant: an expired token is put back
 			for _, h := range r.Spec.Hosts() {
 				want = append(want, writer.Want{Host: h, Grant: g})
 			}
@@ -157,7 +158,7 @@ func (l *Loop) synced(ctx context.Context, i, publication int, want []writer.Wan
 
 func (l *Loop) writeFailed(o *output, err error) {
 	l.dirty = true
-	o.changed = true
+	o.changed = true // mutant: a failed write waits for the tick
 	before := Class(o.state.Err)
 	o.state.Err = err
 	o.state.Failures++

@@ -87,7 +87,7 @@ func Backoff(f Failure, u float64) time.Duration {
 		ceiling = floor
 	}
 	for range min(f.Count-1, 16) {
-		ceiling = min(2*ceiling, mostBackoff)
+		ceiling = min(2*ceiling, mostBackoff) // mutant: the back-off does not grow
 	}
 	if f.Held && f.Left < 1.0/20 {
 		ceiling = min(ceiling, urgent)

@@ -93,7 +93,7 @@ func (l *Loop) adoptAgain() {
 	}
 	l.doubted = nil
 	for _, s := range l.scopes {
-		if s.grant != nil && !s.asked {
+		if s.grant != nil && !s.asked { // mutant: adopted tokens keep a wrong clock's due
 			due := l.cfg.Policy.Due(s.grant.Issued, s.grant.Expires, l.cfg.Rand()).Sub(l.now())
 			l.schedule(s, min(due, s.due-l.clock.Elapsed()))
 		}
@@ -217,7 +217,7 @@ func (l *Loop) know(s *scope, g *writer.Grant, publication int) {
 
 // stands reports whether a token is the last that came into some output.
 func (l *Loop) stands(k Known, known []Known) bool {
-	return slices.ContainsFunc(l.outputs, func(o *output) bool {
+	return slices.ContainsFunc(l.outputs, func(o *output) bool { // mutant: the oldest known token is forgotten
 		return k.publication <= o.standing && !slices.ContainsFunc(known, func(n Known) bool {
 			return k.publication < n.publication && n.publication <= o.standing
 		})
@@ -232,7 +232,7 @@ func (l *Loop) schedule(s *scope, in time.Duration) {
 	now := l.clock.Elapsed()
 	s.due = now + in
 	if s.asked {
-		s.due = max(s.due, s.called+MinInterval)
+		s.due = max(s.due, s.called+MinInterval) // mutant: no least interval
 	}
 	s.state.Due = l.now().Add(s.due - now)
 	l.dirty = true
@@ -282,7 +282,7 @@ func (l *Loop) recall(ctx context.Context) {
 		select {
 		case r := <-found:
 			l.adopt(r.from, r.grants)
-			l.doubted = append(l.doubted, r)
+			l.doubted = append(l.doubted, r) // mutant: what seemed expired is never looked at
 		case <-late.C:
 			return
 		case <-ctx.Done():
@@ -300,12 +300,15 @@ func (l *Loop) adopt(o *output, recalled map[string]writer.Grant) {
 		news := false
 		for _, r := range s.registries {
 			g, ok := recalled[l.registries[r].Spec.Host.Name]
-			if !ok || g.Scope != s.state.Scope.String() || !Valid(now, g.Issued, g.Expires) ||
-				g.Expires.After(now.Add(adoptLife)) || g.Issued.After(now.Add(time.Minute)) || !g.Expires.After(g.Issued) {
+			if !ok ||
+				g.Scope != s.state.Scope.String() || // mutant: adopted whatever the scope
+				!Valid(now, g.Issued, g.Expires) ||
+				g.Expires.After(now.Add(adoptLife)) || // mutant: adopted whatever the expiry
+				g.Issued.After(now.Add(time.Minute)) || !g.Expires.After(g.Issued) {
 				continue
 			}
 			if s.grant != nil && !g.Expires.After(s.grant.Expires) {
-				l.know(s, &g, 0) // in another file, which may stay as it is
+				l.know(s, &g, 0) // in another file, which may stay as it is; mutant: the other output's token is unknown
 				continue
 			}
 			due := l.cfg.Policy.DueAdopted(now, g.Issued, g.Expires, l.cfg.Rand()).Sub(now)

@@ -131,7 +131,7 @@ func entryOf(sums map[string]writer.Sum, host string, known []Known, now time.Ti
 			return Entry{Issued: k.Issued, Expires: k.Expires, Why: "the token for " + host + " was found in the file, and AWS denies this task one of its own"}
 		case !now.Before(k.Expires):
 			return Entry{Issued: k.Issued, Expires: k.Expires, Why: "the token expired at " + k.Expires.UTC().Format(time.RFC3339)}
-		case !Valid(now, k.Issued, k.Expires):
+		case !Valid(now, k.Issued, k.Expires): // mutant: valid to the last second
 			return Entry{Issued: k.Issued, Expires: k.Expires, Why: "the token is about to expire, at " + k.Expires.UTC().Format(time.RFC3339)}
 		default:
 			return Entry{Valid: true, Issued: k.Issued, Expires: k.Expires}

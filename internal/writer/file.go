@@ -307,7 +307,7 @@ func (f *File) sync(d dir, want []Want) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if !f.tidy && len(want) > 0 {
+	if !f.tidy && len(want) > 0 { // mutant: nothing is tidied
 		tidy(d, name, stateName(f.base))
 		f.tidy = true
 	}
@@ -344,11 +344,15 @@ func (f *File) sync(d dir, want []Want) (Result, error) {
 		entries[i] = Entry{Host: w.Host, Auth: w.Grant.Auth}
 	}
 	content, changed := doc.Merge(entries)
-	if !changed && f.seen.stamp.mode.Perm() == f.mode {
+	if !changed &&
+		f.seen.stamp.mode.Perm() == f.mode { // mutant: a wrong mode is left
 		return Result{Peers: peers}, f.settle(d)
 	}
 	f.firm, f.durable = false, false
-	if err := replace(d, name, content, f.seen, f.mode, func() { f.saveState(d, want) }); err != nil {
+	remember := func() {
+		f.saveState(d, want) // mutant: the state is written last
+	}
+	if err := replace(d, name, content, f.seen, f.mode, remember); err != nil {
 		f.tidy = false
 		return Result{Wrote: errors.As(err, new(notDurable)), Peers: peers}, f.fail("write "+f.path, d, err)
 	}
@@ -360,7 +364,7 @@ func (f *File) sync(d dir, want []Want) (Result, error) {
 // settle makes sure that what is right will stay, where the last rename was not made durable: it failed there, or an earlier
 // process did not come so far.
 func (f *File) settle(d dir) error {
-	if f.durable || !f.seen.exists {
+	if f.durable || !f.seen.exists { // mutant: what failed to be durable stays so
 		return nil
 	}
 	parent, _ := path.Split(f.name)

@@ -108,7 +108,7 @@ func swap(d dir, tmp, name string, old found, hint bool) error {
 		switch now, err := look(d, name); {
 		case err != nil:
 			return err
-		case now != old:
+		case now != old: // mutant: a race is not noticed
 			return errRaced
 		}
 	}

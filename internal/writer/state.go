@@ -84,7 +84,8 @@ func decodeState(b []byte, task string) map[Sum]tokenState {
 		return nil
 	}
 	var s state
-	if json.Unmarshal(line, &s) != nil || s.Version != stateVersion || s.Task != task {
+	if json.Unmarshal(line, &s) != nil || s.Version != stateVersion ||
+		s.Task != task { // mutant: another task's state is believed
 		return nil
 	}
 	known := make(map[Sum]tokenState, len(s.Tokens))
