@@ -16,7 +16,7 @@ var mutate = flag.Duration("mutants", 0, "TestMutants: how long each mutant's wo
 // for each by go test -overlay; the tree is not touched.
 var mutants = map[string]struct{ file, from, to string }{
 	"an expired token is put back":            {"refresh/output.go", "g != nil && now.Before(g.Expires) {", "g != nil {\n_ = now"},
-	"the back-off does not grow":              {"refresh/policy.go", "ceiling = min(2*ceiling, mostBackoff)", "ceiling = min(ceiling, mostBackoff)"},
+	"the back-off does not grow":              {"refresh/policy.go", "ceiling = doubled(ceiling, mostBackoff, f.Count)", ""},
 	"no least interval":                       {"refresh/scope.go", "s.due = max(s.due, s.called+MinInterval)", ""},
 	"a failed write waits for the tick":       {"refresh/output.go", "\to.changed = true\n\tbefore := Class", "\tbefore := Class"},
 	"clock steps are not noticed":             {"refresh/loop.go", "step != 0 {", "step != 0 && false {"},
