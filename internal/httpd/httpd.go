@@ -1,12 +1,13 @@
 // Package httpd is the HTTP server of the process: listen, serve, stop.
 //
-// It owns the socket, the timeouts, the limit of connections and the rules that hold for every path: GET and HEAD only, no body,
-// no caching. It refuses to know what is served: paths, health and metrics are the handler's. No TLS and no HTTP/2: probes and
-// scrapers inside a task's network need neither.
+// It owns the socket, the timeouts, the limit of connections and the rules that hold for every path: GET
+// and HEAD only, no body, no caching. It refuses to know what is served: paths, health and metrics are the
+// handler's. No TLS and no HTTP/2: probes and scrapers inside a task's network need neither.
 package httpd
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,11 +19,13 @@ import (
 	"time"
 )
 
-// maxRunning is how many handlers run at a time. Closing a connection does not end its handler, so the limit of connections is not
-// enough: 400 clients that ask for everything took 140 MiB without this limit, and take 30 MiB with it.
+// maxRunning is how many handlers run at a time. Closing a connection does not end its handler, so the
+// limit of connections is not enough: 400 clients that ask for everything took 140 MiB without this limit,
+// and take 30 MiB with it.
 const maxRunning = 16
 
-// drain is how long requests may still run after a stop was asked for. The process has a second to end after SIGTERM.
+// drain is how long requests may still run after a stop was asked for. The process has a second to end after
+// SIGTERM.
 const drain = 400 * time.Millisecond
 
 // Server is a bound socket. [Server.Serve] serves on it.
@@ -31,9 +34,9 @@ type Server struct {
 	listener *listener
 }
 
-// Listen binds addr at once, so that a port that is in use is an error at the start. addr is host:port; an empty host means every
-// interface, port 0 a free port. handler only gets GET and HEAD requests. errorLog receives what net/http logs, such as a panic
-// of the handler.
+// Listen binds addr at once, so that a port that is in use is an error at the start. addr is host:port; an
+// empty host means every interface, port 0 a free port. handler only gets GET and HEAD requests. errorLog
+// receives what net/http logs, such as a panic of the handler.
 func Listen(ctx context.Context, addr string, handler http.Handler, errorLog *log.Logger) (*Server, error) {
 	inner, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	switch {
@@ -68,9 +71,9 @@ func newServer(inner net.Listener, handler http.Handler, errorLog *log.Logger) *
 // Addr is the address that is bound, with the real port.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
-// Serve serves until ctx ends. Then it accepts no new connection, closes those that wait for a request, and gives requests that
-// are running 400 ms to end before it closes their connections too. It returns nil after a stop that was asked for. Call it
-// once.
+// Serve serves until ctx ends. Then it accepts no new connection, closes those that wait for a request, and
+// gives requests that are running 400 ms to end before it closes their connections too. It returns nil
+// after a stop that was asked for. Call it once.
 func (s *Server) Serve(ctx context.Context) error {
 	served := make(chan error, 1)
 	go func() { served <- s.http.Serve(s.listener) }()
@@ -97,7 +100,8 @@ func guard(next http.Handler, turns chan struct{}) http.Handler {
 		h.Set("Cache-Control", "no-store")
 		h.Set("X-Content-Type-Options", "nosniff")
 		if r.ContentLength != 0 {
-			// By itself, net/http waits up to 5 s for a body before it sends the answer, to keep the connection.
+			// By itself, net/http waits up to 5 s for a body before it sends the answer, to keep the
+			// connection.
 			h.Set("Connection", "close")
 			_ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0))
 			r.Body = http.NoBody
@@ -107,7 +111,7 @@ func guard(next http.Handler, turns chan struct{}) http.Handler {
 			http.Error(w, "only GET and HEAD are answered here", http.StatusMethodNotAllowed)
 			return
 		}
-		a := answer{header: h, status: http.StatusOK}
+		a := answer{header: h}
 		select {
 		case turns <- struct{}{}:
 			func() {
@@ -118,13 +122,13 @@ func guard(next http.Handler, turns chan struct{}) http.Handler {
 			return
 		}
 		h.Set("Content-Length", strconv.Itoa(a.body.Len()))
-		w.WriteHeader(a.status)
+		w.WriteHeader(cmp.Or(a.status, http.StatusOK))
 		_, _ = a.body.WriteTo(w)
 	})
 }
 
-// answer is an [http.ResponseWriter] that keeps an answer until the handler has returned, so that a client that does not read keeps no
-// handler running.
+// answer is an [http.ResponseWriter] that keeps an answer until the handler has returned, so that a client
+// that does not read keeps no handler running.
 type answer struct {
 	header http.Header
 	status int
@@ -132,5 +136,5 @@ type answer struct {
 }
 
 func (a *answer) Header() http.Header         { return a.header }
-func (a *answer) WriteHeader(status int)      { a.status = status }
+func (a *answer) WriteHeader(status int)      { a.status = cmp.Or(a.status, status) }
 func (a *answer) Write(p []byte) (int, error) { return a.body.Write(p) }

@@ -12,7 +12,8 @@ import (
 	"testing"
 )
 
-// start serves handler on a free port of loopback until the test ends, and then expects a clean stop with nothing left.
+// start serves handler on a free port of loopback until the test ends, and then expects a clean stop with
+// nothing left.
 func start(t *testing.T, handler http.Handler) *Server {
 	t.Helper()
 	s, err := Listen(t.Context(), "127.0.0.1:0", handler, log.New(t.Output(), "", 0))
@@ -167,8 +168,8 @@ func TestPipelining(t *testing.T) {
 	}
 }
 
-// Four times as many connections as may be open, none of which ever sends a request: after each 100 of them somebody else's
-// request is answered.
+// Four times as many connections as may be open, none of which ever sends a request: after each 100 of them
+// somebody else's request is answered.
 func TestIdleConnectionsShutNobodyOut(t *testing.T) {
 	s := start(t, echoPath())
 	for i := range 4 * maxConns {

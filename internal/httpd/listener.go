@@ -11,14 +11,15 @@ import (
 )
 
 const (
-	// maxConns is how many connections are open at most. Each may hold a page that its client does not read: of 50 registries, all of
-	// them take about 10 MiB.
+	// maxConns is how many connections are open at most. Each may hold a page that its client does not
+	// read: with 50 registries, all of them together take 7 MiB.
 	maxConns = 128
 	// maxHeader is the largest header that is read: a scraper's is under 1 KB.
 	maxHeader = 8 << 10
 )
 
-// listener keeps the number of open connections at a maximum: one more closes the oldest. So a flood never keeps a new client out.
+// listener keeps the number of open connections at a maximum: one more closes the oldest. So a flood never
+// keeps a new client out.
 type listener struct {
 	net.Listener
 	max    int
@@ -36,8 +37,8 @@ func (l *listener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	if l.oldestAtLimit() != nil {
-		// Wait in line with the requests that have been read, and then let the goroutines of connections run. Otherwise, most requests
-		// are cut off before their answer, and their clients come again.
+		// Wait in line with the requests that have been read, and then let the goroutines of connections
+		// run. Otherwise, most requests are cut off before their answer, and their clients come again.
 		select {
 		case l.turns <- struct{}{}:
 			<-l.turns
@@ -89,20 +90,23 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-const tooLarge = "HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n" +
-	"431 Request Header Fields Too Large"
+const tooLarge = "HTTP/1.1 431 Request Header Fields Too Large\r\n" +
+	"Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n431 Request Header Fields Too Large"
 
-// Read implements net.Conn. It refuses a header that is too large. net/http does so too, but then sleeps for 500 ms, and closing
-// the connection does not end that: 6,000 such clients a second took 66 MiB, and take 28 MiB with this.
+// Read implements net.Conn. It refuses a header that is too large. net/http does so too, but then sleeps
+// for 500 ms, and closing the connection does not end that: 6,000 such clients a second took 66 MiB, and
+// take 28 MiB with this.
 func (c *conn) Read(p []byte) (int, error) {
 	if c.read.Load() >= maxHeader {
 		_, _ = io.WriteString(c.Conn, tooLarge)
 		if tcp, ok := c.Conn.(*net.TCPConn); ok {
 			_ = tcp.CloseWrite()
 		}
-		// If the rest stayed unread, the kernel would reset the connection, and the client might lose the answer.
+		// If the rest stayed unread, the kernel would reset the connection, and the client might lose the
+		// answer.
 		_, _ = io.CopyN(io.Discard, c.Conn, 4*maxHeader)
-		return 0, &net.OpError{Op: "read", Err: errors.New("the header is too large")} // net/http does not answer this type
+		// net/http does not answer an error of this type.
+		return 0, &net.OpError{Op: "read", Err: errors.New("the header is too large")}
 	}
 	n, err := c.Conn.Read(p)
 	c.read.Add(int64(n))

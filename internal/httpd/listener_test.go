@@ -70,7 +70,8 @@ func TestOldestIsClosed(t *testing.T) {
 	}
 }
 
-// More clients than there may be connections, none of which sends a whole request or reads an answer, keep nobody waiting.
+// More clients than there may be connections, none of which sends a whole request or reads an answer, keep
+// nobody waiting.
 func TestFloodKeepsNobodyWaiting(t *testing.T) {
 	for name, request := range map[string]string{"silent": "", "half a header": "GET / HTTP/1.1\r\nX: ", "no reader": get} {
 		t.Run(name, func(t *testing.T) {
@@ -102,7 +103,8 @@ func TestFloodKeepsNobodyWaiting(t *testing.T) {
 	}
 }
 
-// More clients than there may be connections ask at the same time: few handlers run, and the others wait; nobody is cut off.
+// More clients than there may be connections ask at the same time: few handlers run, and the others wait;
+// nobody is cut off.
 func TestHandlersTakeTurns(t *testing.T) {
 	var running, most atomic.Int64
 	handler := func(http.ResponseWriter, *http.Request) {

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// pipes is a listener without sockets, so that a server can run in a bubble, where its time is exact and where the test fails
-// if a goroutine outlives it.
+// pipes is a listener without sockets, so that a server can run in a bubble, where its time is exact and
+// where the test fails if a goroutine outlives it.
 type pipes struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -42,7 +42,8 @@ func (p *pipes) dial() net.Conn {
 	return client
 }
 
-// bubble runs test against a server of handler in a bubble. stop stops the server and returns how long Serve took to return.
+// bubble runs test against a server of handler in a bubble. stop stops the server and returns how long
+// Serve took to return.
 func bubble(t *testing.T, handler http.HandlerFunc, test func(t *testing.T, p *pipes, stop func() time.Duration)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -209,8 +210,8 @@ func TestHeadersAreCountedOneByOne(t *testing.T) {
 	})
 }
 
-// After a header that is too large was refused, the rest of it is still read, so that the answer arrives. A header without an end
-// is read for 5 s at most.
+// After a header that is too large was refused, the rest of it is still read, so that the answer arrives. A
+// header without an end is read for 5 s at most.
 func TestRestOfARefusedHeaderIsRead(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -239,7 +240,8 @@ func TestRestOfARefusedHeaderIsRead(t *testing.T) {
 	}
 }
 
-// A client that does not read its answer holds its connection for the write timeout, no longer, and the handler not at all.
+// A client that does not read its answer holds its connection for the write timeout, no longer, and the
+// handler not at all.
 func TestAnswerNotReadIsCut(t *testing.T) {
 	returned := false
 	handler := func(w http.ResponseWriter, r *http.Request) {
