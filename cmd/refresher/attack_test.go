@@ -144,6 +144,23 @@ var attacks = []struct {
 			}
 		})
 	}},
+	{"asked again and again", 400, func(a *assault, _ int) {
+		a.dial(func(c net.Conn) {
+			r := bufio.NewReader(c)
+			for a.going() {
+				if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+					return
+				}
+				res, err := http.ReadResponse(r, nil)
+				if err != nil {
+					return
+				}
+				if _, err := io.Copy(io.Discard, res.Body); err != nil {
+					return
+				}
+			}
+		})
+	}},
 	{"everything is asked for", 400, func(a *assault, n int) {
 		a.dial(func(c net.Conn) {
 			path := []string{"/", "/status", "/metrics", "/readyz"}[n%4]

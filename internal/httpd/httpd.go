@@ -51,11 +51,11 @@ func Listen(ctx context.Context, addr string, handler http.Handler, errorLog *lo
 }
 
 func newServer(inner net.Listener, handler http.Handler, errorLog *log.Logger) *Server {
-	turns := make(chan struct{}, maxRunning)
+	l := &listener{Listener: inner, max: maxConns, turns: make(chan struct{}, maxRunning), closed: make(chan struct{})}
 	return &Server{
-		listener: &listener{Listener: inner, max: maxConns, turns: turns, closed: make(chan struct{})},
+		listener: l,
 		http: http.Server{
-			Handler:           guard(handler, turns),
+			Handler:           guard(handler, l),
 			ReadHeaderTimeout: 5 * time.Second,
 			ReadTimeout:       5 * time.Second,
 			WriteTimeout:      10 * time.Second,
@@ -94,11 +94,14 @@ func (s *Server) Serve(ctx context.Context) error {
 
 // guard lets only GET and HEAD through, never reads a body, and adds the headers that every answer carries.
 // A handler runs while it has one of the turns.
-func guard(next http.Handler, turns chan struct{}) http.Handler {
+func guard(next http.Handler, l *listener) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Cache-Control", "no-store")
 		h.Set("X-Content-Type-Options", "nosniff")
+		if l.oldestAtLimit() != nil { // others wait for a place: each connection gets one answer
+			h.Set("Connection", "close")
+		}
 		if r.ContentLength != 0 {
 			// By itself, net/http waits up to 5 s for a body before it sends the answer, to keep the
 			// connection.
@@ -113,9 +116,9 @@ func guard(next http.Handler, turns chan struct{}) http.Handler {
 		}
 		a := answer{header: h}
 		select {
-		case turns <- struct{}{}:
+		case l.turns <- struct{}{}:
 			func() {
-				defer func() { <-turns }()
+				defer func() { <-l.turns }()
 				next.ServeHTTP(&a, r)
 			}()
 		case <-r.Context().Done(): // the connection was closed

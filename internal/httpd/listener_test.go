@@ -136,6 +136,49 @@ func TestHandlersTakeTurns(t *testing.T) {
 	})
 }
 
+// Clients that ask again and again on connections that they keep do not use up all the turns: a newcomer waits no longer than
+// it takes to answer each of them once.
+func TestKeptConnectionsShareTurns(t *testing.T) {
+	const each, clients = 10 * time.Millisecond, 4 * maxConns
+	handler := func(http.ResponseWriter, *http.Request) { time.Sleep(each) }
+	bubble(t, handler, func(t *testing.T, p *pipes, stop func() time.Duration) {
+		var hammering sync.WaitGroup
+		over := make(chan struct{})
+		for range clients {
+			hammering.Go(func() {
+				for {
+					client, server := net.Pipe()
+					select {
+					case <-over:
+						return
+					case p.conns <- server:
+					}
+					r := bufio.NewReader(client)
+					for err := error(nil); err == nil; {
+						if _, err = io.WriteString(client, get); err == nil {
+							_, err = http.ReadResponse(r, nil)
+						}
+					}
+					_ = client.Close()
+				}
+			})
+		}
+		time.Sleep(time.Second)
+		began := time.Now()
+		c := p.dial()
+		defer c.Close()
+		send(t, c, get)
+		readAnswer(t, bufio.NewReader(c), "GET")
+		if took := time.Since(began); took > 2*each*clients/maxRunning {
+			t.Errorf("waited for %v", took)
+		}
+		close(over)
+		stop()
+		_ = p.Close()
+		hammering.Wait()
+	})
+}
+
 // Handlers that hang do not keep the server from stopping, even where a newcomer waits for them.
 func TestStopWhileHandlersHang(t *testing.T) {
 	hang := func(http.ResponseWriter, *http.Request) { time.Sleep(time.Hour) }
