@@ -281,7 +281,7 @@ func TestMemoryLimit(t *testing.T) {
 
 	const tooLittle = 12
 	small := renewing(tooLittle)
-	small.def.refresher().HealthCheck = nil // nothing but the refresher itself is to be too large
+	small.def.refresher().HealthCheck = nil           // nothing but the refresher itself is to be too large
 	small.def.refresher().setenv("GOMEMLIMIT", "off") // otherwise it is not killed, but too slow for its renewals
 	if err := small.start(); err != nil {
 		t.Fatal(err)
