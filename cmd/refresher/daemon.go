@@ -28,7 +28,7 @@ func daemon(ctx context.Context, inv invocation, cli parsed) int {
 	defer queue.end(lastWords)
 	log := newLogger(queue, set)
 	front := &front{}
-	server, err := httpd.Listen(ctx, httpd.Config{Addr: set.listen, Handler: front, ErrorLog: zap.NewStdLog(log)})
+	server, err := httpd.Listen(ctx, set.listen, front, zap.NewStdLog(log))
 	if err != nil {
 		fmt.Fprintln(inv.err, "refresher:", err)
 		return exitFailed

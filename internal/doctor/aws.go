@@ -67,7 +67,7 @@ func (e *exam) endpoint(ctx context.Context) []Result {
 	start := time.Now()
 	agent := http.Client{ // no proxy, and no redirect: what comes back is a secret
 		Transport:     &http.Transport{DisableKeepAlives: true, TLSClientConfig: e.ownRoots()},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		CheckRedirect: token.NoRedirect,
 	}
 	res, err := agent.Do(req)
 	if err != nil {

@@ -142,7 +142,7 @@ func (j *injection) whole() {
 		if r.arn != "" && j.def.list {
 			j.refuse("Set it in the definition that has the list in it.", "--%s: a list of containers has no place for a role", r.flag)
 		}
-		if r.arn != "" && !isRole(r.arn) {
+		if r.arn != "" && registry.CheckRole(r.arn) != nil {
 			j.refuse("Give the role as arn:aws:iam::123456789012:role/NAME.", "--%s: %q is no ARN of a role", r.flag, r.arn)
 		}
 	}

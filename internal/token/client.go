@@ -129,7 +129,7 @@ func New(ctx context.Context, opts Options) (made *Client, err error) {
 	local := &http.Client{
 		Timeout:       min(opts.Timeout, localTimeout),
 		Transport:     survivable{bounded{direct}},
-		CheckRedirect: stay,
+		CheckRedirect: NoRedirect,
 	}
 	watch := []func(*middleware.Stack) error{c.watch}
 	cfg, err := config.LoadDefaultConfig(ctx,
@@ -162,15 +162,16 @@ func New(ctx context.Context, opts Options) (made *Client, err error) {
 	}
 	questions := calls.Clone()
 	questions.DisableKeepAlives = true // each host is asked once in hours; a pool of them would remember every name
-	cfg.HTTPClient = &http.Client{Transport: bounded{trust.Transport(calls)}, CheckRedirect: stay}
+	cfg.HTTPClient = &http.Client{Transport: bounded{trust.Transport(calls)}, CheckRedirect: NoRedirect}
 	c.cfg = func() aws.Config { return cfg }
-	c.http = &http.Client{Transport: trust.Transport(questions), CheckRedirect: stay}
+	c.http = &http.Client{Transport: trust.Transport(questions), CheckRedirect: NoRedirect}
 	c.ids = newIdentities(c.cfg, opts, c.caught)
 	return c, nil
 }
 
-// stay follows no redirect: what these clients send is a secret, meant for one host.
-func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+// NoRedirect is the CheckRedirect of a client that sends or receives a secret, which is meant for one host: it follows no
+// redirect.
+func NoRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // appID names the program to AWS, in the 50 bytes that there are.
 func appID(version string) string {
