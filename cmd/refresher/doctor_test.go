@@ -316,8 +316,8 @@ func TestDoctorDocument(t *testing.T) {
 			t.Errorf("%s: %v", o[1], err)
 			continue
 		}
-		if _, command, err := parse(invocation{args: overrides.ContainerOverrides[0].Command}); err != nil || command != "doctor" {
-			t.Errorf("%s: %q, %v", o[1], command, err)
+		if _, c, err := parse(invocation{args: overrides.ContainerOverrides[0].Command}); err != nil || c.Name != "doctor" {
+			t.Errorf("%s: %q, %v", o[1], c.Name, err)
 		}
 	}
 	if n := strings.Count(string(b), "--overrides '"); n == 0 {
