@@ -70,13 +70,13 @@ func TestParseProblems(t *testing.T) {
 		{"inject --image --check", nil, []string{"--image: its value is missing: --image=NAME:TAG"}},
 		{"run --deadline=3s", nil, []string{"unknown flag --deadline"}}, // of another command
 		{"version --x", nil, []string{"unknown flag --x"}},
-		{"run --timeout=1h --timeout=0s", nil, []string{`--timeout (REFRESHER_TIMEOUT): "0s" is no time from 100ms to 1m0s, such as 30s`}},
-		{"run --parallel=1", []string{"REFRESHER_PARALLEL=0", "REFRESHER_VERIFY=x"}, []string{`--verify (REFRESHER_VERIFY): "x" is none of issue, hourly, off`}},
+		{"run --timeout=1h --timeout=0s", nil, []string{`--timeout (REFRESHER_TIMEOUT): "0s" is not a duration from 100ms to 1m0s, such as 30s`}},
+		{"run --parallel=1", []string{"REFRESHER_PARALLEL=0", "REFRESHER_VERIFY=x"}, []string{`--verify (REFRESHER_VERIFY): "x" is not one of issue, hourly, off`}},
 		{"run", []string{"REFRESHER_IMAGE=x", "REFRESHER_OUTPUT=/x"}, []string{
-			"REFRESHER_IMAGE: there is no such setting; see 'refresher run --help' for all of them",
-			"REFRESHER_OUTPUT: there is no such setting; did you mean REFRESHER_OUTPUTS?",
+			"REFRESHER_IMAGE: unknown setting; see 'refresher run --help' for all of them",
+			"REFRESHER_OUTPUT: unknown setting; did you mean REFRESHER_OUTPUTS?",
 		}},
-		{"doctor --bad", []string{"REFRESHER_TIMEOUT=0s"}, []string{"unknown flag --bad", `--timeout (REFRESHER_TIMEOUT): "0s" is no time from 100ms to 1m0s, such as 30s`}},
+		{"doctor --bad", []string{"REFRESHER_TIMEOUT=0s"}, []string{"unknown flag --bad", `--timeout (REFRESHER_TIMEOUT): "0s" is not a duration from 100ms to 1m0s, such as 30s`}},
 	} {
 		_, _, err := parse(invocation{args: strings.Fields(tt.line), environ: tt.environ, out: io.Discard})
 		var wrong *cli.UsageError

@@ -41,7 +41,7 @@ func parseUID(s string) (int, error) {
 	}
 	uid, err := strconv.Atoi(s)
 	if err != nil || uid < 0 {
-		return -1, fmt.Errorf("%q is no number of a user, such as 1000", s)
+		return -1, fmt.Errorf("%q is not a user ID, such as 1000", s)
 	}
 	return uid, nil
 }

@@ -73,7 +73,7 @@ func parsePort(s string) (int, error) {
 	}
 	n, err := strconv.ParseUint(s, 10, 16)
 	if err != nil || n == 0 {
-		return 0, fmt.Errorf("%q is no port, such as 9327", s)
+		return 0, fmt.Errorf("%q is not a port, such as 9327", s)
 	}
 	return int(n), nil
 }

@@ -197,7 +197,7 @@ func parseOutput(s string, mode fs.FileMode) (outputSetting, error) {
 	path, query, _ := strings.Cut(s, "?")
 	switch {
 	case !filepath.IsAbs(path):
-		return outputSetting{}, fmt.Errorf("%q is no absolute path, such as %s", s, defaultOutput)
+		return outputSetting{}, fmt.Errorf("%q is not an absolute path, such as %s", s, defaultOutput)
 	case !utf8.ValidString(path):
 		return outputSetting{}, fmt.Errorf("%q is not UTF-8: it could not be a label of a metric", s)
 	case slices.Contains([]string{"", ".", ".."}, path[strings.LastIndex(path, "/")+1:]):
@@ -222,7 +222,7 @@ func parseMode(s string) (fs.FileMode, error) {
 	n, err := strconv.ParseUint(s, 8, 32)
 	switch {
 	case err != nil || n > 0o777:
-		return 0, fmt.Errorf("%q is no permission in octal, such as 0600 or 0644", s)
+		return 0, fmt.Errorf("%q is not a permission in octal, such as 0600 or 0644", s)
 	case n&0o400 == 0:
 		return 0, fmt.Errorf("%q does not let the refresher itself read the file; give at least 0400", s)
 	case n&0o022 != 0:
@@ -236,7 +236,7 @@ func parseRegion(s string) (string, error) {
 		return "", nil
 	}
 	if _, err := registry.PrivateHost("000000000000", s); err != nil {
-		return "", fmt.Errorf("%q is no AWS region, such as us-west-2", s)
+		return "", fmt.Errorf("%q is not an AWS region, such as us-west-2", s)
 	}
 	return s, nil
 }
@@ -246,7 +246,7 @@ func parseListen(s string) (string, error) {
 	n, perr := strconv.ParseUint(port, 10, 16)
 	switch {
 	case err != nil || perr != nil:
-		return "", fmt.Errorf("%q is no address to listen on, such as :9327 or 127.0.0.1:9327", s)
+		return "", fmt.Errorf("%q is not an address to listen on, such as :9327 or 127.0.0.1:9327", s)
 	case host != "" && net.ParseIP(host) == nil && host != "localhost":
 		return "", fmt.Errorf("%q: give an IP address of this host, or none for all, such as :%d", s, n)
 	}

@@ -41,7 +41,7 @@ func TestWrongCalls(t *testing.T) {
 		{"run", 2, "run"},
 		{"--account 12", 2, "12 digits"},
 		{"--region moon-1", 2, "moon-1"},
-		{"--token-life 0s --account=1", 2, `sandbox: --token-life: "0s" is no time from 1ms`},
+		{"--token-life 0s --account=1", 2, `sandbox: --token-life: "0s" is not a duration from 1ms`},
 		{"--token-life=-1h", 2, "--token-life: "},
 		{"--credential-life=0s", 2, "--credential-life: "},
 		{"--latency=-1s", 2, "--latency: "},

@@ -66,9 +66,9 @@ func TestParse(t *testing.T) {
 		{line: "--version", command: "version"},
 		{line: "-v", command: "version"},
 		{line: "look", environ: "SHOP_WAIT=never SHOP_FORMAT=x SHOP_X=1", command: "look", want: state{problems: []string{
-			`--wait (SHOP_WAIT): "never" is no time from 1s to 1m0s, such as 30s`,
-			"SHOP_X: there is no such setting; see 'shop open --help' for all of them",
-			`--format (SHOP_FORMAT): "x" is none of text, json`,
+			`--wait (SHOP_WAIT): "never" is not a duration from 1s to 1m0s, such as 30s`,
+			"SHOP_X: unknown setting; see 'shop open --help' for all of them",
+			`--format (SHOP_FORMAT): "x" is not one of text, json`,
 		}}},
 	} {
 		s, c, err := shop().Parse(strings.Fields(tt.line), strings.Fields(tt.environ), io.Discard)
@@ -102,11 +102,11 @@ func TestParseProblems(t *testing.T) {
 		{"open --wait", "", []string{wait + "its value is missing: --wait=DURATION"}},
 		{"open --wait --loud=x", "", []string{wait + "its value is missing: --wait=DURATION", `--loud: "x" is neither true nor false`}},
 		{"open --wait= --name=", "", []string{wait + "its value is empty; leave the flag out for the default", "--name (SHOP_NAMES): its value is empty; leave the flag out for the default"}},
-		{"open --wait=5s --wait 0s", "", []string{wait + `"0s" is no time from 1s to 1m0s, such as 30s`}},
-		{"open --zzzzz", "SHOP_WAIT=x SHOP_FORMAT=x SHOP_NAME=a SHOP_=", []string{"unknown flag --zzzzz", wait + `"x" is no time from 1s to 1m0s, such as 30s`,
-			"SHOP_: there is no such setting; see 'shop open --help' for all of them", "SHOP_NAME: there is no such setting; did you mean SHOP_NAMES?"}},
+		{"open --wait=5s --wait 0s", "", []string{wait + `"0s" is not a duration from 1s to 1m0s, such as 30s`}},
+		{"open --zzzzz", "SHOP_WAIT=x SHOP_FORMAT=x SHOP_NAME=a SHOP_=", []string{"unknown flag --zzzzz", wait + `"x" is not a duration from 1s to 1m0s, such as 30s`,
+			"SHOP_: unknown setting; see 'shop open --help' for all of them", "SHOP_NAME: unknown setting; did you mean SHOP_NAMES?"}},
 		{"open --loud --wait=40s", "", []string{"--loud: not for so long"}},
-		{"look --zzzzz", "SHOP_WAIT=x", []string{"unknown flag --zzzzz", wait + `"x" is no time from 1s to 1m0s, such as 30s`}},
+		{"look --zzzzz", "SHOP_WAIT=x", []string{"unknown flag --zzzzz", wait + `"x" is not a duration from 1s to 1m0s, such as 30s`}},
 	} {
 		_, _, err := shop().Parse(strings.Fields(tt.line), strings.Fields(tt.environ), io.Discard)
 		var wrong *UsageError

@@ -43,7 +43,7 @@ func (p Program[S]) unknownVariables(own []Option, environ []string) []string {
 		if suggestion == "" {
 			suggestion = "; see '" + p.call(p.Commands[0]) + " --help' for all of them"
 		}
-		problems = append(problems, name+": there is no such setting"+suggestion)
+		problems = append(problems, name+": unknown setting"+suggestion)
 	}
 	slices.Sort(problems)
 	return problems

@@ -48,7 +48,7 @@ func Number(low, high float64) func(string) (float64, error) {
 	return func(s string) (float64, error) {
 		n, err := strconv.ParseFloat(s, 64)
 		if err != nil || !(n >= low && n <= high) {
-			return 0, fmt.Errorf("%q is no number from %v to %v", s, low, high)
+			return 0, fmt.Errorf("%q is not a number from %v to %v", s, low, high)
 		}
 		return n, nil
 	}
@@ -59,7 +59,7 @@ func Int(low, high int) func(string) (int, error) {
 	return func(s string) (int, error) {
 		n, err := strconv.Atoi(s)
 		if err != nil || n < low || n > high {
-			return 0, fmt.Errorf("%q is no number from %d to %d", s, low, high)
+			return 0, fmt.Errorf("%q is not a number from %d to %d", s, low, high)
 		}
 		return n, nil
 	}
@@ -70,7 +70,7 @@ func Duration(low, high time.Duration) func(string) (time.Duration, error) {
 	return func(s string) (time.Duration, error) {
 		d, err := time.ParseDuration(s)
 		if err != nil || d < low || d > high {
-			return 0, fmt.Errorf("%q is no time from %v to %v, such as %v", s, low, high, high/2)
+			return 0, fmt.Errorf("%q is not a duration from %v to %v, such as %v", s, low, high, high/2)
 		}
 		return d, nil
 	}
@@ -80,7 +80,7 @@ func Duration(low, high time.Duration) func(string) (time.Duration, error) {
 func OneOf(valid ...string) func(string) (string, error) {
 	return func(s string) (string, error) {
 		if !slices.Contains(valid, s) {
-			return "", fmt.Errorf("%q is none of %s", s, strings.Join(valid, ", "))
+			return "", fmt.Errorf("%q is not one of %s", s, strings.Join(valid, ", "))
 		}
 		return s, nil
 	}
