@@ -76,6 +76,7 @@ func TestParseProblems(t *testing.T) {
 			"REFRESHER_IMAGE: unknown setting; see 'refresher run --help' for all of them",
 			"REFRESHER_OUTPUT: unknown setting; did you mean REFRESHER_OUTPUTS?",
 		}},
+		{"once", []string{"REFRESHER_OUTPUT=/x"}, []string{"REFRESHER_OUTPUT: unknown setting; did you mean REFRESHER_OUTPUTS?"}},
 		{"doctor --bad", []string{"REFRESHER_TIMEOUT=0s"}, []string{"unknown flag --bad", `--timeout (REFRESHER_TIMEOUT): "0s" is not a duration from 100ms to 1m0s, such as 30s`}},
 	} {
 		_, _, err := parse(invocation{args: strings.Fields(tt.line), environ: tt.environ, out: io.Discard})

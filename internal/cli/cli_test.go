@@ -3,7 +3,10 @@ package cli
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -21,12 +24,25 @@ type state struct {
 	problems []string
 }
 
+// takeNames refuses the name bad, each time by itself.
+func takeNames(s *state) func([]string) error {
+	return func(texts []string) error {
+		var errs []error
+		for i, text := range texts {
+			if text == "bad" {
+				errs = append(errs, fmt.Errorf("name %d is bad", i+1))
+			}
+		}
+		return errors.Join(append(errs, All(&s.names)(texts))...)
+	}
+}
+
 // shop is a program with a command of each kind.
 func shop() Program[state] {
 	open := func(s *state) []Option {
 		return []Option{
 			{Name: "wait", Variable: "SHOP_WAIT", Value: "DURATION", Default: "5s", Help: "How long.", Take: Last(&s.wait, Duration(time.Second, time.Minute))},
-			{Name: "name", Variable: "SHOP_NAMES", Value: "NAME…", Help: strings.Repeat("A name that is long, and is told at length. ", 4) + "Repeat it.", Take: All(&s.names)},
+			{Name: "name", Variable: "SHOP_NAMES", Value: "NAME-OR-NAMES…", Help: strings.Repeat("A name that is long. ", 8) + "Repeat it.", Take: takeNames(s)},
 			{Name: "loud", Value: "", Help: "Say more.", Take: Last(&s.loud, Toggle)},
 		}
 	}
@@ -105,7 +121,9 @@ func TestParseProblems(t *testing.T) {
 		{"open --wait=5s --wait 0s", "", []string{wait + `"0s" is not a duration from 1s to 1m0s, such as 30s`}},
 		{"open --zzzzz", "SHOP_WAIT=x SHOP_FORMAT=x SHOP_NAME=a SHOP_=", []string{"unknown flag --zzzzz", wait + `"x" is not a duration from 1s to 1m0s, such as 30s`,
 			"SHOP_: unknown setting; see 'shop open --help' for all of them", "SHOP_NAME: unknown setting; did you mean SHOP_NAMES?"}},
+		{"open --name bad --name=good --name=bad", "", []string{"--name (SHOP_NAMES): name 1 is bad", "--name (SHOP_NAMES): name 3 is bad"}},
 		{"open --loud --wait=40s", "", []string{"--loud: not for so long"}},
+		{"open --loud --wait=40s --zzzzz", "", []string{"unknown flag --zzzzz"}}, // Check is called with sound false
 		{"look --zzzzz", "SHOP_WAIT=x", []string{"unknown flag --zzzzz", wait + `"x" is not a duration from 1s to 1m0s, such as 30s`}},
 	} {
 		_, _, err := shop().Parse(strings.Fields(tt.line), strings.Fields(tt.environ), io.Discard)
@@ -143,13 +161,25 @@ func TestExplain(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
+	stderr, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stderr.Close()
+	defer func(old *os.File) { os.Stderr = old }(os.Stderr)
+	os.Stderr = stderr // where pflag would write a help of its own
+	defer func() {
+		if info, err := stderr.Stat(); err != nil || info.Size() > 0 {
+			t.Errorf("pflag wrote to standard error: %v", err)
+		}
+	}()
 	for line, want := range map[string]string{
 		"--help":          "Usage: shop [COMMAND] [FLAG…]\n\nSells things.\n\nDay and night.\n\nCommands:\n  open     Open the shop.\n  sort     Sort a file.\n",
 		"help":            "Commands:\n",
 		"-h":              "Commands:\n",
 		"--help open":     "Usage: shop open [FLAG…]\n\nOpen the shop.\n",
-		"open -h --zzzzz": "\nFlags:\n  --wait=DURATION  How long. Default: 5s. ($SHOP_WAIT)\n  --name=NAME…     A name ",
-		"--loud --help":   "  --loud           Say more.\n  -h, --help       Show this help.\n",
+		"open -h --zzzzz": "\nFlags:\n  --wait=DURATION        How long. Default: 5s. ($SHOP_WAIT)\n  --name=NAME-OR-NAMES…  A name ",
+		"--loud --help":   "  --loud                 Say more.\n  -h, --help             Show this help.\n",
 		"help sort":       "Usage: shop sort [FILE] [FLAG…]\n\nSort a file.\n\nArgument:\n  FILE  What to sort.\n",
 		"version --help":  "Usage: shop version\n\nPrint the version.\n",
 	} {
