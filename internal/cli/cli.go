@@ -48,7 +48,7 @@ type Command[S any] struct {
 	// Nil: a wrong environment is a usage error.
 	Tolerate func(s *S, problems []string)
 
-	// Run does the work and returns the exit status.
+	// Run does the work and returns the exit status. Parse does not call it: a program of one command may leave it nil.
 	Run func(ctx context.Context, s *S) int
 }
 
