@@ -72,6 +72,12 @@ func TestInjectRefuses(t *testing.T) {
 		{"host network without a port", "taskdef-ec2.json", []change{{".networkMode", "host"}}, Options{}, "the port is everybody's", "--port=N"},
 		{"port taken", "", []change{{app + ".portMappings", []any{map[string]any{"containerPort": 9327}}}}, Options{}, "app has the port 9327 already", "--port"},
 		{"no port", "", nil, Options{Port: 70000}, "no port 70000", "1 to 65535"},
+		{"a path with a colon", "", nil, Options{Path: "/run:ecr"}, `--path: "/run:ecr" has a colon in it`, "without one"},
+		{"a path with a colon at its end", "", nil, Options{Path: "/run/ecr:"}, "has a colon in it", "without one"},
+		{"a path of DOCKER_CONFIG with a colon", "", env("DOCKER_CONFIG", "/run:ecr"), Options{Path: "/run:ecr"}, "has a colon in it", "without one"},
+		{"a circle by volumesFrom", "taskdef-ec2.json", []change{
+			{".containerDefinitions[1]", map[string]any{"name": "refresher", "image": "ecr-refresher:1", "memory": 64, "essential": false, "volumesFrom": []any{map[string]any{"sourceContainer": "app"}}}}},
+			Options{Containers: []string{"app"}}, "containers wait for each other", "volumesFrom"},
 		{"relative path", "", nil, Options{Path: "run/ecr"}, `"run/ecr" is no directory`, "absolute path"},
 		{"wrong registry", "", nil, Options{Registries: []string{"docker.io"}}, "--registry: ", "docs/registries.md"},
 		{"wrong role", "", nil, Options{TaskRole: "admin"}, `--task-role: "admin" is no ARN`, "arn:aws:iam::"},
