@@ -164,3 +164,14 @@ func TestInjectRefusesNoDefinition(t *testing.T) {
 		}
 	}
 }
+
+// A container whose volumes are needed before the sidecar starts cannot wait for the sidecar, and gets no login by default.
+func TestInjectLeavesOutWhatComesFirst(t *testing.T) {
+	const doc = `{"family":"f","taskRoleArn":"arn:aws:iam::123456789012:role/t","containerDefinitions":[
+		{"name":"refresher","image":"ecr-refresher:1","memory":64,"essential":false,"volumesFrom":[{"sourceContainer":"data"}]},
+		{"name":"data","image":"d:1","memory":64},{"name":"app","image":"a:1","memory":64}]}`
+	out := decode(t, inject(t, []byte(doc), Options{Image: "registry.example.com/ecr-refresher:1"}).Document)
+	if look(out, ".containerDefinitions[1].dependsOn") != nil || look(out, ".containerDefinitions[2].dependsOn") == nil {
+		t.Errorf("%s", marshal(t, out))
+	}
+}
