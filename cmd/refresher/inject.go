@@ -125,13 +125,17 @@ func inject(inv invocation, s injectSettings) int {
 	for _, c := range r.Changes {
 		fmt.Fprintln(inv.err, "refresher:", c)
 	}
+	failed := false
 	for _, f := range r.Findings {
-		fmt.Fprintf(inv.err, "refresher: %s: %s: %s. %s\n", f.Level, f.Where, f.What, f.Cure)
+		fmt.Fprintf(inv.err, "refresher: %s: %s: %s. %s\n", f.Level, place(f), f.What, f.Cure)
+		failed = failed || f.Level == taskdef.Fail
 	}
 	if len(r.Changes) > 0 {
 		fmt.Fprintln(inv.err, "refresher: next: the task role needs what this prints, where NAME is a repository, and with --access=push if it is pushed to:", policyCommand(r))
 	}
 	switch {
+	case failed:
+		fmt.Fprintln(inv.err, "refresher: then: correct the failures above before you register it")
 	case len(r.Changes) > 0 && r.Volume != "":
 		fmt.Fprintf(inv.err, "refresher: then: put this list where the old one was, and add to the definition around it the volume %q and a task role\n", r.Volume)
 	case len(r.Changes) > 0:
@@ -181,6 +185,14 @@ func policyCommand(r taskdef.Result) string {
 	return strings.Join(words, " ")
 }
 
+// place says where a finding is. The path "." is all of a bare list of containers: only there is nothing above them.
+func place(f taskdef.Finding) string {
+	if f.Where == "." {
+		return "the list"
+	}
+	return f.Where
+}
+
 // checkDefinition prints what is wrong, for people.
 func checkDefinition(inv invocation, doc []byte) int {
 	plain, err := taskdef.Plain(doc) // what describe-task-definition adds is not wrong with the definition
@@ -198,10 +210,10 @@ func checkDefinition(inv invocation, doc []byte) int {
 	}
 	code, wide := exitOK, 0
 	for _, f := range findings {
-		wide = max(wide, len(f.Where))
+		wide = max(wide, len(place(f)))
 	}
 	for _, f := range findings {
-		fmt.Fprintf(inv.out, "%-5s %-*s %s. %s\n", f.Level, wide, f.Where, f.What, f.Cure)
+		fmt.Fprintf(inv.out, "%-5s %-*s %s. %s\n", f.Level, wide, place(f), f.What, f.Cure)
 		if f.Level == taskdef.Fail {
 			code = exitFailed
 		}

@@ -67,6 +67,8 @@ func recognised(top map[string]any) (r Reason, ok bool) {
 	case has("apiVersion", "kind"):
 		return Reason{"this is a Kubernetes manifest, not a task definition",
 			"Write a task definition for ECS."}, true
+	case isObject("auths"), isText("credsStore"), isObject("credHelpers"):
+		return Reason{"this is a docker config.json, not a task definition", describeIt}, true
 	case isText("image"):
 		return Reason{"this is one container, not a task definition",
 			"Give the whole definition, or put [ and ] around the container: a list of containers is taken, too."}, true
