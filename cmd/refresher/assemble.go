@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"ecr-refresher/internal/ecs"
+	"ecr-refresher/internal/fault"
 	"ecr-refresher/internal/refresh"
 	"ecr-refresher/internal/registry"
 	"ecr-refresher/internal/token"
@@ -55,14 +56,16 @@ func discover(ctx context.Context, inv invocation, set settings, log *zap.Logger
 	failures := 0
 	task, err := ecs.Client{URI: uri}.WaitTask(ctx, func(err error, in time.Duration) {
 		if failures++; refresh.PowerOfTen(failures) {
-			log.Warn("task metadata not available yet", zap.Error(err), zap.Int("failures", failures), zap.Duration("retry_in", in))
+			log.Warn("task metadata not available yet", zap.String("class", string(refresh.Class(err))), zap.Error(err),
+				zap.String("cure", fault.CureOf(err)), zap.Int("failures", failures), zap.Duration("retry_in", in))
 		}
 	})
 	if err != nil && needed {
-		return s, err
+		return s, fmt.Errorf("%w; %s", err, fault.CureOf(err))
 	}
 	if err != nil {
-		log.Warn("task metadata not available: going on without", zap.Error(err))
+		log.Warn("task metadata not available: going on without", zap.String("class", string(refresh.Class(err))), zap.Error(err),
+			zap.String("cure", fault.CureOf(err)))
 		return s, nil
 	}
 	if s.by != "" && s.region != task.Region {

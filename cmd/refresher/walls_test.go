@@ -41,7 +41,7 @@ var walls = map[string][]string{
 	"internal/sim": {}, // tests, and its package comment
 	"deploy":       {}, // tests
 
-	"internal/ecs":         {"internal/plain"},
+	"internal/ecs":         {"internal/plain", "internal/fault"},
 	"internal/httpd":       {},
 	"internal/healthcheck": {},
 	"internal/registry":    {"internal/suggest"},
