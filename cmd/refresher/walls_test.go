@@ -22,7 +22,7 @@ var walls = map[string][]string{
 		"internal/refresh", "internal/token", "internal/writer", "internal/ecs", "internal/registry", "internal/fault", "internal/suggest",
 		"internal/signals"},
 	"cmd/sandbox": {"internal/sandbox"},
-	"cmd/fleet":   {"internal/fleet"},
+	"cmd/fleet":   {"internal/refresh", "internal/fault"},
 
 	"cmd/healthcheck": {"internal/healthcheck"},
 
@@ -31,7 +31,6 @@ var walls = map[string][]string{
 	"internal/health/healthtest": {"internal/refresh", "internal/token", "internal/writer", "internal/registry", "internal/fault"}, // for tests
 	"internal/statuspage":        {"internal/health", "internal/refresh"},
 	"internal/metrics":           {"internal/refresh", "internal/fault"},
-	"internal/fleet":             {"internal/refresh", "internal/fault"},
 	"internal/refresh":           {"internal/token", "internal/writer", "internal/registry", "internal/fault", "internal/plain", "internal/secret"},
 	"internal/token":             {"internal/registry", "internal/fault", "internal/plain", "internal/secret", "internal/trust"},
 	"internal/writer":            {"internal/fault", "internal/plain", "internal/secret", "internal/textfile"},
@@ -66,7 +65,7 @@ var foreign = map[string][]string{
 
 // unshipped never reaches the binary that tasks run, by the beginning of the path.
 var unshipped = []string{
-	module + "internal/sandbox", module + "cmd/sandbox", module + "internal/fleet", module + "internal/health/healthtest", "github.com/google/go-containerregistry", "github.com/docker/cli",
+	module + "internal/sandbox", module + "cmd/sandbox", module + "cmd/fleet", module + "internal/health/healthtest", "github.com/google/go-containerregistry", "github.com/docker/cli",
 	"testing", "net/http/httptest", "net/http/pprof", "github.com/google/go-cmp", "github.com/rogpeppe/go-internal",
 	"github.com/prometheus/client_golang/prometheus/testutil",
 	// These call methods by a name that the linker cannot know: it would keep every method of every type, 3 MB of them.
