@@ -179,7 +179,7 @@ func assemble(ctx context.Context, inv invocation, set settings, log *zap.Logger
 	if err := refusedSettings(inv); err != nil {
 		return assembly{}, err
 	}
-	opts := clientOptions(set, cmp.Or(around.region, specs[0].Host.Region), around.by, around.task.ID)
+	opts := clientOptions(inv, set, cmp.Or(around.region, specs[0].Host.Region), around.by, around.task.ID)
 	opts.OnPanic = func(err error, stack []byte) {
 		log.Debug("panic in the AWS SDK", zap.Error(err), zap.ByteString("stack", stack))
 	}
@@ -224,11 +224,16 @@ func assemble(ctx context.Context, inv invocation, set settings, log *zap.Logger
 	return a, nil
 }
 
+// caBundle is where crypto/x509 finds the machine's roots in our image, and on Debian and its like. SSL_CERT_FILE names another
+// file to it, and to us.
+const caBundle = "/etc/ssl/certs/ca-certificates.crt"
+
 // clientOptions are those of the client that asks AWS, for the loop and for the doctor alike. by is the variable that gives the
 // region, empty where none does.
-func clientOptions(set settings, region, by, taskID string) token.Options {
+func clientOptions(inv invocation, set settings, region, by, taskID string) token.Options {
 	opts := token.Options{
 		Version: buildInfo().version, Region: region, RegionBy: by, AllowInstanceRole: set.allowInstanceRole,
+		CABundle: cmp.Or(inv.getenv("SSL_CERT_FILE"), caBundle),
 		Timeout:  set.timeout * 4 / 5, // of one step: less than the whole attempt's, so that an error names the step
 		MaxConns: set.parallel,
 	}

@@ -74,7 +74,7 @@ func doctorConfig(inv invocation, cli parsed) doctor.Config {
 				return nil, err
 			}
 			_, by, _ := givenRegion(inv, set)
-			return token.New(ctx, clientOptions(set, region, by, taskID))
+			return token.New(ctx, clientOptions(inv, set, region, by, taskID))
 		},
 	}
 	for _, o := range set.outputs {
