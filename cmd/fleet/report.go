@@ -202,10 +202,3 @@ func Splice(page, report string) (string, error) {
 	}
 	return before + beginMark + "\n" + report + "\n" + endMark + after, nil
 }
-
-// Generated is the part of a page that Splice has put there.
-func Generated(page string) string {
-	_, rest, _ := strings.Cut(page, beginMark)
-	part, _, _ := strings.Cut(rest, endMark)
-	return part
-}

@@ -172,11 +172,10 @@ func refused(at string, status int, body []byte) error {
 // nothing else is worth not starting for.
 func parseTask(body []byte) (Task, error) {
 	var answer struct {
-		TaskARN, Cluster, Family, Revision, ServiceName, LaunchType, AvailabilityZone string
+		TaskARN, Cluster, Family, Revision, ServiceName, LaunchType string
 
 		ClockDrift struct {
 			ClockErrorBound            float64 // milliseconds, by the ECS developer guide
-			ReferenceTimestamp         string
 			ClockSynchronizationStatus string
 		}
 	}
@@ -196,11 +195,8 @@ func parseTask(body []byte) (Task, error) {
 		task.Cluster = given
 	}
 	task.Family, task.Revision, task.ServiceName = answer.Family, answer.Revision, answer.ServiceName
-	task.LaunchType, task.AvailabilityZone = answer.LaunchType, answer.AvailabilityZone
+	task.LaunchType = answer.LaunchType
 	drift := answer.ClockDrift
 	task.ClockDrift = ClockDrift{ErrorBoundMillis: drift.ClockErrorBound, Status: drift.ClockSynchronizationStatus}
-	if at, err := time.Parse(time.RFC3339, drift.ReferenceTimestamp); err == nil {
-		task.ClockDrift.ReferenceTimestamp = at
-	}
 	return task, nil
 }

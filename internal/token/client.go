@@ -227,11 +227,8 @@ func (c *Client) Token(ctx context.Context, s Scope) (Token, error) {
 	if err != nil {
 		return Token{}, err
 	}
-	if creds := id.last.Load(); creds != nil { // they signed the call
-		t.CredentialProvider = creds.Source
-		if creds.CanExpire {
-			t.CredentialsExpire = creds.Expires.Add(expiryWindow) // which the cache took off
-		}
+	if creds := id.last.Load(); creds != nil && creds.CanExpire { // they signed the call
+		t.CredentialsExpire = creds.Expires.Add(expiryWindow) // which the cache took off
 	}
 	return t, nil
 }
