@@ -145,7 +145,7 @@ func cures(n ast.Node) []ast.Expr {
 			return []ast.Expr{&ast.FuncLit{Type: n.Type, Body: n.Body}}
 		}
 	case *ast.ValueSpec:
-		if len(n.Names) == 1 && slices.Contains([]string{"notAWS", "useProxy", "cutShort"}, n.Names[0].Name) {
+		if len(n.Names) == 1 && slices.Contains([]string{"notAWS", "useProxy", "cutShort", "ContestedCure"}, n.Names[0].Name) {
 			return n.Values
 		}
 	}

@@ -19,8 +19,8 @@ import (
 	"ecr-refresher/internal/sandbox"
 )
 
-// answers is how many members a hostile document gets.
-func answers(n int, member func(i int) string) string {
+// document is a config.json with n members in auths.
+func document(n int, member func(i int) string) string {
 	var b strings.Builder
 	b.WriteString(`{"auths":{`)
 	for i := range n {
@@ -37,10 +37,10 @@ func answers(n int, member func(i int) string) string {
 // the refresher anew with them in place, and floods /status. It must live, renew the output that is well, and say what is wrong.
 func TestMemoryWithHostileFiles(t *testing.T) {
 	login := base64.StdEncoding.EncodeToString([]byte("joe:" + strings.Repeat("x", 60)))
-	tiny := answers(400_000, func(int) string { return `"":0` })
-	ordinary := answers(5_500_000/140, func(i int) string { return fmt.Sprintf(`"registry-%d.example.com":{"auth":"%s"}`, i, login) })
+	tiny := document(400_000, func(int) string { return `"":0` })
+	ordinary := document(5_500_000/140, func(i int) string { return fmt.Sprintf(`"registry-%d.example.com":{"auth":"%s"}`, i, login) })
 	long := `{"x":"` + strings.Repeat("y", 6<<20) + `"}`
-	dense := answers(19_990, func(i int) string { return fmt.Sprintf(`"%0120d.example.com":{"auth":"%s"}`, i, login[:28]) })
+	dense := document(19_990, func(i int) string { return fmt.Sprintf(`"%0120d.example.com":{"auth":"%s"}`, i, login[:28]) })
 	padded := func(filler string) string { // the largest that is read
 		return strings.TrimSuffix(dense, "}}") + `},"x":"` + strings.Repeat(filler, 4_190_000-len(dense)) + `"}`
 	}

@@ -201,7 +201,7 @@ func (k *task) life(name string) (l life) {
 }
 
 // TestMemoryLimit has the container, with the memory that deploy/taskdef.json gives and no swap, renew a thousand times for 50
-// registries with a role each, while it is scraped and its health is asked for each second.
+// registries with a role each, while it is scraped and its health is asked for each second. Then it is attacked.
 func TestMemoryLimit(t *testing.T) {
 	const least = 1000
 	c := withRoles(50)
@@ -259,6 +259,7 @@ func TestMemoryLimit(t *testing.T) {
 	})
 	close(stop)
 	beside.Wait()
+	underAttack(t, task, g, client, len(c.registries))
 	if after := task.life("refresher"); after != before || after.State.OOMKilled || after.RestartCount != 0 || task.restartsOf("refresher") != 0 {
 		t.Fatalf("it was %+v and is %+v", before, after)
 	}
@@ -274,13 +275,14 @@ func TestMemoryLimit(t *testing.T) {
 	if checks.Load() < 15 || scrapes.Load() < 15 {
 		t.Errorf("%d health checks and %d scrapes in %s", checks.Load(), scrapes.Load(), time.Since(began))
 	}
-	proved(t, "deploy/taskdef.json's %d MiB without swap: %d renewals for %s in %.0f s, %d scrapes, %d health checks, none failed, nothing was killed; peak %s, %s of it not to be taken back",
+	proved(t, "deploy/taskdef.json's %d MiB without swap: %d renewals for %s in %.0f s, %d scrapes, %d health checks, none failed, nothing was killed, also under attack; peak %s, %s of it not to be taken back",
 		limit, renewals.Load()-int64(len(c.registries)), c.name, time.Since(began).Seconds(), scrapes.Load(), checks.Load(), mib(g.peak()), mib(kept.Load()))
 	task.stop("it has proved itself")
 
 	const tooLittle = 12
 	small := renewing(tooLittle)
-	small.def.refresher().HealthCheck = nil // nothing but the refresher itself is to be too large
+	small.def.refresher().HealthCheck = nil           // nothing but the refresher itself is to be too large
+	small.def.refresher().setenv("GOMEMLIMIT", "off") // otherwise it is not killed, but too slow for its renewals
 	if err := small.start(); err != nil {
 		t.Fatal(err)
 	}
@@ -288,7 +290,7 @@ func TestMemoryLimit(t *testing.T) {
 	if s := small.state("refresher"); !s.OOMKilled || s.ExitCode != 137 {
 		t.Errorf("with %d MiB it ended with %+v", tooLittle, s)
 	}
-	proved(t, "the same with %d MiB is killed: OOMKilled, 137", tooLittle)
+	proved(t, "the same with %d MiB and GOMEMLIMIT=off is killed: OOMKilled, 137", tooLittle)
 }
 
 // attacks are those of cmd/refresher/attack_test.go that cost memory, by what a client does with its connection.
@@ -302,6 +304,8 @@ var attacks = []struct {
 	{"headers that are too large", 200, "GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 16<<10), true},
 	{"unread answers of /metrics", 400, strings.Repeat("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", 100), false},
 	{"unread answers of /", 400, strings.Repeat("GET / HTTP/1.1\r\nHost: x\r\n\r\n", 100), false},
+	{"pages asked for again and again", 400, strings.Repeat("GET / HTTP/1.1\r\nHost: x\r\n\r\n", 100), true},
+	{"answers of / that are read", 400, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", true},
 }
 
 // attack has a number of clients open connections again and again, until it is told to stop.
@@ -330,6 +334,36 @@ func attack(addr string, clients int, request string, reads bool, stop <-chan st
 	}
 	all.Wait()
 	return n.Load()
+}
+
+// underAttack has the refresher attacked, while its health is asked for each second. After each attack, n tokens are valid.
+func underAttack(t *testing.T, task *task, g group, client *http.Client, n int) {
+	addr := net.JoinHostPort(task.ip(), "9327")
+	for _, a := range attacks {
+		var anon, kept atomic.Int64
+		var beside sync.WaitGroup
+		over := make(chan struct{})
+		time.AfterFunc(10*time.Second, func() { close(over) })
+		beside.Go(func() { g.watch(over, &anon, &kept) })
+		checks := 0
+		beside.Go(func() {
+			for every(time.Second, over) {
+				if r := engine("exec", task.id("refresher"), "/healthcheck"); !r.ok() {
+					t.Errorf("%s: health check: exit %d, %s", a.name, r.code, r.all)
+				}
+				checks++
+			}
+		})
+		dials := attack(addr, a.clients, a.request, a.reads, over)
+		beside.Wait()
+		if checks == 0 {
+			t.Errorf("%s: no health check", a.name)
+		}
+		if _, err := scrape(client, "http://"+addr, n); err != nil {
+			t.Errorf("after %s: %v", a.name, err)
+		}
+		proved(t, "attacked, %d %s: %d health checks, none failed; %s not to be taken back", dials, a.name, checks, mib(kept.Load()))
+	}
 }
 
 // TestMemoryPeak measures what the container needs where it is given all it wants: the table of docs/scale.md. What the limit is meant

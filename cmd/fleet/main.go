@@ -14,21 +14,31 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+
+	"ecr-refresher/internal/cli"
 )
 
 func main() {
 	os.Exit(run(os.Args[1:], func() string { return Report(Sizes(), runAll) }, os.Stdout, os.Stderr))
 }
 
+// settings are what the program is called with.
+type settings struct{ page string } // the FILE; empty: none is given
+
+var program = cli.Program[settings]{Name: "fleet", Commands: []cli.Command[settings]{{
+	Summary:  "Simulate 1,000 to 1,000,000 refreshers that start together, and print what they do to the quota they share.",
+	FileHelp: "The page with the markers between which the tables are put. Default: they are printed only.",
+	File:     func(s *settings, path string) { s.page = path },
+}}}
+
 func run(args []string, tables func() string, out, errOut io.Writer) int {
-	if len(args) > 1 {
-		fmt.Fprintln(errOut, "usage: fleet [FILE]")
-		return 2
+	s, _, err := program.Parse(args, nil, out)
+	if err != nil {
+		return cli.Explain(errOut, err)
 	}
 	var doc []byte
-	if len(args) == 1 { // before the minute that the tables take
-		var err error
-		if doc, err = os.ReadFile(args[0]); err == nil { //nolint:gosec // G703: the page that the caller names
+	if s.page != "" { // before the minute that the tables take
+		if doc, err = os.ReadFile(s.page); err == nil {
 			_, err = Splice(string(doc), "")
 		}
 		if err != nil {
@@ -38,12 +48,12 @@ func run(args []string, tables func() string, out, errOut io.Writer) int {
 	}
 	report := tables()
 	fmt.Fprint(out, report)
-	if len(args) == 0 {
+	if s.page == "" {
 		return 0
 	}
 	text, err := Splice(string(doc), report)
 	if err == nil {
-		err = os.WriteFile(args[0], []byte(text), 0o644) //nolint:gosec // G306: a page of documentation
+		err = os.WriteFile(s.page, []byte(text), 0o644) //nolint:gosec // G306: a page of documentation
 	}
 	if err != nil {
 		fmt.Fprintln(errOut, "fleet:", err)

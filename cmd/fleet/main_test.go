@@ -26,7 +26,8 @@ func TestRun(t *testing.T) {
 		code   int
 		errors string // in what it says of them
 	}{
-		{[]string{marked, page}, 2, "usage"},
+		{[]string{marked, page}, 2, "unexpected argument"},
+		{[]string{"--bogus"}, 2, "unknown flag --bogus"},
 		{[]string{filepath.Join(dir, "none.md")}, 1, "none.md"},
 		{[]string{page}, 1, "make fleet writes from here"},
 		{nil, 0, ""},

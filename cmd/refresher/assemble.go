@@ -38,7 +38,7 @@ func discover(ctx context.Context, inv invocation, set settings, log *zap.Logger
 		if needsRegion(set.registries) {
 			return s, err
 		}
-		log.Warn("the region is ignored: no registry needs it", zap.Error(err))
+		log.Warn("region ignored, as no registry needs it", zap.Error(err))
 	}
 	uri := inv.getenv(metadataVariable)
 	needed := needsTask(set.registries)
@@ -201,7 +201,7 @@ func assemble(ctx context.Context, inv invocation, set settings, log *zap.Logger
 		return assembly{}, err
 	}
 	if strings.EqualFold(inv.getenv("AWS_USE_FIPS_ENDPOINT"), "true") && slices.ContainsFunc(specs, func(s registry.Spec) bool { return s.Host.Public }) {
-		log.Warn("ECR Public has no FIPS endpoint: its standard endpoint is asked", zap.String("variable", "AWS_USE_FIPS_ENDPOINT"))
+		log.Warn("ECR Public asked at its standard endpoint, as it has no FIPS endpoint", zap.String("variable", "AWS_USE_FIPS_ENDPOINT"))
 	}
 	cfg := refresh.Config{
 		Registries: specs, Source: client, Policy: set.policy, Timeout: set.timeout, Parallel: set.parallel, Log: log,
@@ -258,7 +258,7 @@ func refusedSettings(inv invocation) error {
 func warnEnvironment(inv invocation, log *zap.Logger) {
 	for _, s := range token.RefusedSettings(inv.getenv) {
 		if !s.Used {
-			log.Warn("setting of the AWS SDK ignored: its value is not valid, and it is not used here", zap.String("variable", s.Variable),
+			log.Warn("unused AWS SDK setting ignored, as its value is not valid", zap.String("variable", s.Variable),
 				zap.String("cure", "remove it from the container's environment, or set it to "+s.Allowed))
 		}
 	}
@@ -282,8 +282,13 @@ func oneFileOnce(outputs []outputSetting) error {
 	var errs []error
 	for i, a := range outputs {
 		for _, b := range outputs[:i] {
-			if sameFile(a.path, b.path) {
+			switch {
+			case sameFile(a.path, b.path):
 				errs = append(errs, fmt.Errorf("--output (REFRESHER_OUTPUTS): %s and %s are one file", b.path, a.path))
+			case sameFile(a.path, writer.StatePath(b.path)):
+				errs = append(errs, fmt.Errorf("--output (REFRESHER_OUTPUTS): %s is the state file of %s", a.path, b.path))
+			case sameFile(b.path, writer.StatePath(a.path)):
+				errs = append(errs, fmt.Errorf("--output (REFRESHER_OUTPUTS): %s is the state file of %s", b.path, a.path))
 			}
 		}
 	}

@@ -8,7 +8,18 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"ecr-refresher/internal/cli"
 )
+
+// optionsOf are those of the command with this name.
+func optionsOf(name string) []cli.Option {
+	c, _ := commandLine().Named(name)
+	if c.Options == nil {
+		return nil
+	}
+	return c.Options(new(parsed))
+}
 
 func TestParseCommand(t *testing.T) {
 	for _, tt := range []struct {
@@ -18,7 +29,7 @@ func TestParseCommand(t *testing.T) {
 		{line: "", want: "run"},
 		{line: "run", want: "run"},
 		{line: "--timeout=1s --parallel 2", want: "run"},
-		{line: "run -timeout 1s --allow-instance-role --verify=off", want: "run"},
+		{line: "run --timeout 1s --allow-instance-role --verify=off", want: "run"},
 		{line: "once --deadline 5s", want: "once"},
 		{line: "version", want: "version"},
 		{line: "--version", want: "version"},
@@ -32,9 +43,9 @@ func TestParseCommand(t *testing.T) {
 		{line: "version", want: "version", environ: []string{"REFRESHER_REGISTRIS=x", "REFRESHER_TIMEOUT=never"}},
 		{line: "run", want: "run", environ: []string{"REFRESHER_FORMAT=json", "REFRESHER_DEADLINE=never"}}, // known, and another command's
 	} {
-		p, command, err := parse(invocation{args: strings.Fields(tt.line), environ: tt.environ, out: io.Discard})
-		if err != nil || command != tt.want || p.inject.file != tt.file {
-			t.Errorf("%s: %s %q, %v", tt.line, command, p.inject.file, err)
+		p, c, err := parse(invocation{args: strings.Fields(tt.line), environ: tt.environ, out: io.Discard})
+		if err != nil || c.Name != tt.want || p.inject.file != tt.file {
+			t.Errorf("%s: %s, %v", tt.line, c.Name, err)
 		}
 	}
 }
@@ -54,21 +65,23 @@ func TestParseProblems(t *testing.T) {
 		{"inject a b", nil, []string{`unexpected argument "b"`}},
 		{"inject --imag=x --chek FILE", nil, []string{"unknown flag --imag; did you mean --image?", "unknown flag --chek; did you mean --check?"}},
 		{"run --tiemout 3s -x ---jitter --=1 -", nil, []string{"unknown flag --tiemout; did you mean --timeout?", "unknown flag -x", "unknown flag ---jitter; did you mean --jitter?", "unknown flag --", `unexpected argument "-"`}},
+		{"run -timeout 3s", nil, []string{"unknown flag -timeout; did you mean --timeout?"}}, // GNU style
 		{"run --timeout", nil, []string{"--timeout (REFRESHER_TIMEOUT): its value is missing: --timeout=DURATION"}},
 		{"inject --image --check", nil, []string{"--image: its value is missing: --image=NAME:TAG"}},
 		{"run --deadline=3s", nil, []string{"unknown flag --deadline"}}, // of another command
 		{"version --x", nil, []string{"unknown flag --x"}},
-		{"run --timeout=1h --timeout=0s", nil, []string{`--timeout (REFRESHER_TIMEOUT): "0s" is no time from 100ms to 1m0s, such as 30s`}},
-		{"run --parallel=1", []string{"REFRESHER_PARALLEL=0", "REFRESHER_VERIFY=x"}, []string{`--verify (REFRESHER_VERIFY): "x" is none of issue, hourly, off`}},
+		{"run --timeout=1h --timeout=0s", nil, []string{`--timeout (REFRESHER_TIMEOUT): "0s" is not a duration from 100ms to 1m0s, such as 30s`}},
+		{"run --parallel=1", []string{"REFRESHER_PARALLEL=0", "REFRESHER_VERIFY=x"}, []string{`--verify (REFRESHER_VERIFY): "x" is not one of issue, hourly, off`}},
 		{"run", []string{"REFRESHER_IMAGE=x", "REFRESHER_OUTPUT=/x"}, []string{
-			"REFRESHER_IMAGE: there is no such setting; see 'refresher run --help' for all of them",
-			"REFRESHER_OUTPUT: there is no such setting; did you mean REFRESHER_OUTPUTS?",
+			"REFRESHER_IMAGE: unknown setting; see 'refresher run --help' for all of them",
+			"REFRESHER_OUTPUT: unknown setting; did you mean REFRESHER_OUTPUTS?",
 		}},
-		{"doctor --bad", []string{"REFRESHER_TIMEOUT=0s"}, []string{"unknown flag --bad", `--timeout (REFRESHER_TIMEOUT): "0s" is no time from 100ms to 1m0s, such as 30s`}},
+		{"once", []string{"REFRESHER_OUTPUT=/x"}, []string{"REFRESHER_OUTPUT: unknown setting; did you mean REFRESHER_OUTPUTS?"}},
+		{"doctor --bad", []string{"REFRESHER_TIMEOUT=0s"}, []string{"unknown flag --bad", `--timeout (REFRESHER_TIMEOUT): "0s" is not a duration from 100ms to 1m0s, such as 30s`}},
 	} {
 		_, _, err := parse(invocation{args: strings.Fields(tt.line), environ: tt.environ, out: io.Discard})
-		var wrong *usageError
-		if !errors.As(err, &wrong) || !slices.Equal(wrong.problems, tt.want) {
+		var wrong *cli.UsageError
+		if !errors.As(err, &wrong) || !slices.Equal(wrong.Problems, tt.want) {
 			t.Errorf("%s:\n%v\nnot\n%s", tt.line, err, strings.Join(tt.want, "\n"))
 		}
 	}
@@ -82,23 +95,49 @@ func TestParseDoctorTakesAWrongEnvironment(t *testing.T) {
 	}
 }
 
+// Every setting of a task can be given as a variable, which is named after the flag; inject and policy are for people.
+func TestVariables(t *testing.T) {
+	for _, c := range commandLine().Commands {
+		for _, o := range optionsOf(c.Name) {
+			name := "REFRESHER_" + strings.ToUpper(strings.ReplaceAll(o.Name, "-", "_"))
+			switch o.Name {
+			case "registry":
+				name = "REFRESHER_REGISTRIES"
+			case "output":
+				name = "REFRESHER_OUTPUTS"
+			}
+			forPeople := c.Name == "inject" || c.Name == "policy"
+			if o.Variable != name && (o.Variable != "" || !forPeople) {
+				t.Errorf("%s --%s has the variable %q", c.Name, o.Name, o.Variable)
+			}
+		}
+	}
+}
+
 // Every help fits a terminal, and tells of every flag its variable and its default.
 func TestHelp(t *testing.T) {
-	for _, c := range commands {
-		for _, line := range []string{c.name + " --help", c.name + " -h --no-such", "help " + c.name, "--help " + c.name} {
+	for _, c := range commandLine().Commands {
+		for _, line := range []string{c.Name + " --help", c.Name + " -h --no-such", "help " + c.Name, "--help " + c.Name} {
 			var out bytes.Buffer
-			if _, _, err := parse(invocation{args: strings.Fields(line), out: &out}); !errors.Is(err, errHelped) {
+			if _, _, err := parse(invocation{args: strings.Fields(line), out: &out}); !errors.Is(err, cli.ErrHelp) {
 				t.Fatalf("%s: %v", line, err)
 			}
 			text := out.String()
 			for l := range strings.Lines(text) {
-				if utf8.RuneCountInString(strings.TrimRight(l, "\n")) > helpWidth || strings.HasSuffix(l, " \n") {
+				if utf8.RuneCountInString(strings.TrimRight(l, "\n")) > cli.HelpWidth || strings.HasSuffix(l, " \n") {
 					t.Errorf("%s: %q", line, l)
 				}
 			}
 			joined := strings.Join(strings.Fields(text), " ")
-			for _, o := range c.options(new(parsed)) {
-				if all := strings.Join(strings.Fields(o.usage()+" "+o.fullHelp()), " "); !strings.Contains(joined, all) {
+			for _, o := range optionsOf(c.Name) {
+				all := o.Usage() + " " + o.Help
+				if o.Default != "" {
+					all += " Default: " + o.Default + "."
+				}
+				if o.Variable != "" {
+					all += " ($" + o.Variable + ")"
+				}
+				if !strings.Contains(joined, all) {
 					t.Errorf("%s does not say %q", line, all)
 				}
 			}
@@ -107,9 +146,9 @@ func TestHelp(t *testing.T) {
 	for _, line := range []string{"help", "--help", "-h"} {
 		var out bytes.Buffer
 		_, _, err := parse(invocation{args: strings.Fields(line), out: &out})
-		for _, c := range commands {
-			if !errors.Is(err, errHelped) || !strings.Contains(out.String(), "\n  "+c.name+" ") {
-				t.Errorf("%s says nothing of %s: %v", line, c.name, err)
+		for _, c := range commandLine().Commands {
+			if !errors.Is(err, cli.ErrHelp) || !strings.Contains(out.String(), "\n  "+c.Name+" ") {
+				t.Errorf("%s says nothing of %s: %v", line, c.Name, err)
 			}
 		}
 	}
@@ -135,19 +174,19 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, line, environ string) {
 		var out bytes.Buffer
-		_, command, err := parse(invocation{args: strings.Split(line, "\x00"), environ: strings.Split(environ, "\x00"), out: &out})
-		var wrong *usageError
+		_, c, err := parse(invocation{args: strings.Split(line, "\x00"), environ: strings.Split(environ, "\x00"), out: &out})
+		var wrong *cli.UsageError
 		switch {
-		case errors.Is(err, errHelped):
+		case errors.Is(err, cli.ErrHelp):
 			if out.Len() == 0 {
 				t.Error("no help")
 			}
 		case errors.As(err, &wrong):
-			if len(wrong.problems) == 0 || slices.Contains(wrong.problems, "") {
-				t.Errorf("%q", wrong.problems)
+			if len(wrong.Problems) == 0 || slices.Contains(wrong.Problems, "") {
+				t.Errorf("%q", wrong.Problems)
 			}
-		case err != nil || commandNamed(command) == nil:
-			t.Errorf("%q, %v", command, err)
+		case err != nil || c.Run == nil:
+			t.Errorf("%q, %v", c.Name, err)
 		}
 	})
 }

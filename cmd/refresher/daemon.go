@@ -29,7 +29,7 @@ func daemon(ctx context.Context, inv invocation, cli parsed) int {
 	defer queue.end(lastWords)
 	log := newLogger(queue, set)
 	front := &front{}
-	server, err := httpd.Listen(ctx, httpd.Config{Addr: set.listen, Handler: front, ErrorLog: zap.NewStdLog(log)})
+	server, err := httpd.Listen(ctx, set.listen, front, zap.NewStdLog(log))
 	if err != nil {
 		fmt.Fprintln(inv.err, "refresher:", err)
 		return exitFailed
@@ -79,16 +79,10 @@ const stopMost = 7 * time.Second
 
 // keep assembles the loop, opens the front door for it, and runs it.
 func keep(ctx context.Context, inv invocation, set settings, log *zap.Logger, queue *logQueue, front *front, onLate func(time.Duration)) error {
-	late, quiet := &lateObserver{}, make(chan struct{}, 1)
+	late := &lateObserver{}
 	a, err := assemble(ctx, inv, set, log, func(c *refresh.Config) {
 		c.Observer = late
 		c.OnLate = onLate
-		c.OnQuiet = func() {
-			select {
-			case quiet <- struct{}{}:
-			default: // told already
-			}
-		}
 	})
 	if ctx.Err() != nil { // asked to stop, perhaps while it waited for the task metadata
 		return nil //nolint:nilerr // then nothing is wrong with the settings
@@ -111,7 +105,6 @@ func keep(ctx context.Context, inv invocation, set settings, log *zap.Logger, qu
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.loop.Run(ctx) })
-	group.Go(func() error { tidy(ctx, quiet, a.client); return nil })
 	group.Go(func() error {
 		for {
 			select {

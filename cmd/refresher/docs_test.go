@@ -18,8 +18,8 @@ func TestDocsOfCommands(t *testing.T) {
 		}
 		text := string(b)
 		var want, got []string
-		for _, o := range commandNamed(name).options(new(parsed)) {
-			want = append(want, o.name)
+		for _, o := range optionsOf(name) {
+			want = append(want, o.Name)
 		}
 		for _, m := range regexp.MustCompile("(?m)^\\| `--([a-z-]+)").FindAllStringSubmatch(text, -1) {
 			got = append(got, m[1])
@@ -32,7 +32,7 @@ func TestDocsOfCommands(t *testing.T) {
 		calls := regexp.MustCompile(`(?m)^\$ refresher (`+name+` .*?)( > \S+)?$`).FindAllStringSubmatch(text, -1)
 		for _, call := range calls {
 			args := strings.Fields(strings.ReplaceAll(call[1], "'", ""))
-			if _, command, err := parse(invocation{args: args, out: io.Discard, err: io.Discard}); err != nil || command != name {
+			if _, c, err := parse(invocation{args: args, out: io.Discard, err: io.Discard}); err != nil || c.Name != name {
 				t.Errorf("docs/%s.md: %s: %v", name, call[0], err)
 			}
 		}

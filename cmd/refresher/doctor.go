@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"ecr-refresher/internal/cli"
 	"ecr-refresher/internal/doctor"
 	"ecr-refresher/internal/ecs"
 	"ecr-refresher/internal/health"
@@ -22,13 +23,15 @@ type doctorSettings struct {
 }
 
 // table describes what doctor has besides the settings of a refresher.
-func (s *doctorSettings) table() []option {
-	return []option{{
-		name: "format", value: "FORMAT", preset: "table", take: into(&s.format, oneOf("table", "json")),
-		help: "'table' for people, or 'json'.",
+func (s *doctorSettings) table() []cli.Option {
+	return []cli.Option{{
+		Name: "format", Variable: "REFRESHER_FORMAT", Value: "FORMAT", Default: "table",
+		Take: cli.Last(&s.format, cli.OneOf("table", "json")),
+		Help: "'table' for people, or 'json'.",
 	}, {
-		name: "consumer-uid", value: "UID", take: into(&s.consumerUID, parseUID),
-		help: "The user that a consumer runs as, to see whether it can read the file. Default: any.",
+		Name: "consumer-uid", Variable: "REFRESHER_CONSUMER_UID", Value: "UID",
+		Take: cli.Last(&s.consumerUID, parseUID),
+		Help: "The user that a consumer runs as, to see whether it can read the file. Default: any.",
 	}}
 }
 
@@ -38,7 +41,7 @@ func parseUID(s string) (int, error) {
 	}
 	uid, err := strconv.Atoi(s)
 	if err != nil || uid < 0 {
-		return -1, fmt.Errorf("%q is no number of a user, such as 1000", s)
+		return -1, fmt.Errorf("%q is not a user ID, such as 1000", s)
 	}
 	return uid, nil
 }
@@ -50,12 +53,13 @@ const doctorMost = 50 * time.Second
 var errDoctorTime = errors.New("the doctor's time of " + doctorMost.String() + " is up")
 
 // examine is the command doctor.
-func examine(ctx context.Context, inv invocation, cli parsed) int {
+func examine(ctx context.Context, inv invocation, p parsed) int {
 	ctx, cancel := context.WithTimeoutCause(ctx, doctorMost, errDoctorTime)
 	defer cancel()
-	findings := doctor.Run(ctx, doctorConfig(inv, cli))
+	limitMemory(inv.getenv, readFile)
+	findings := doctor.Run(ctx, doctorConfig(inv, p))
 	write := doctor.Table
-	if cli.doctor.format == "json" {
+	if p.doctor.format == "json" {
 		write = doctor.JSON
 	}
 	if write(inv.out, findings) != nil || doctor.Failed(findings) {
@@ -64,11 +68,11 @@ func examine(ctx context.Context, inv invocation, cli parsed) int {
 	return exitOK
 }
 
-func doctorConfig(inv invocation, cli parsed) doctor.Config {
-	set := cli.settings
+func doctorConfig(inv invocation, p parsed) doctor.Config {
+	set := p.settings
 	cfg := doctor.Config{
-		Environ: inv.environ, Problems: cli.doctor.problems, Region: set.region, Registries: set.registries, Wrong: set.registriesWrong,
-		AllowInstanceRole: set.allowInstanceRole, ConsumerUID: cli.doctor.consumerUID,
+		Environ: inv.environ, Problems: p.doctor.problems, Region: set.region, Registries: set.registries, Wrong: set.registriesWrong,
+		AllowInstanceRole: set.allowInstanceRole, ConsumerUID: p.doctor.consumerUID,
 		Client: func(ctx context.Context, region, taskID string) (*token.Client, error) {
 			if err := refusedSettings(inv); err != nil {
 				return nil, err

@@ -65,7 +65,7 @@ func TestDoctor(t *testing.T) {
 		{name: "unknown variable, and the registries go on", env: []string{"REFRESHER_REGISTRY=default"}, id: "accepted", status: "ok", seen: "accepts", also: []string{"settings"}},
 		{name: "another partition", env: []string{"REFRESHER_REGISTRIES=123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn"}, id: "registries", status: "fail",
 			seen: "partition aws-cn, and the task's role is in aws", cure: "take the registry off", skipped: []string{"aws_settings", "token", "accepted"}},
-		{name: "wrong value", env: []string{"REFRESHER_RENEW_AT=7"}, id: "settings", status: "fail", seen: "no number from", cure: "correct the value"},
+		{name: "wrong value", env: []string{"REFRESHER_RENEW_AT=7"}, id: "settings", status: "fail", seen: "not a number from", cure: "correct the value"},
 		{name: "wrong value for another command", env: []string{"REFRESHER_DEADLINE=banana"}, id: "settings", status: "fail", seen: "REFRESHER_DEADLINE", cure: "correct the value"},
 		{name: "wrong registries", env: []string{"REFRESHER_REGISTRIES=12345"}, id: "settings", status: "fail", seen: "12345", cure: ".", skipped: []string{"registries", "aws_settings", "token"}},
 		{name: "wrong outputs", env: []string{"REFRESHER_OUTPUTS=x"}, id: "settings", status: "fail", seen: "absolute path", cure: ".", skipped: []string{"volume", "writable"}},
@@ -316,8 +316,8 @@ func TestDoctorDocument(t *testing.T) {
 			t.Errorf("%s: %v", o[1], err)
 			continue
 		}
-		if _, command, err := parse(invocation{args: overrides.ContainerOverrides[0].Command}); err != nil || command != "doctor" {
-			t.Errorf("%s: %q, %v", o[1], command, err)
+		if _, c, err := parse(invocation{args: overrides.ContainerOverrides[0].Command}); err != nil || c.Name != "doctor" {
+			t.Errorf("%s: %q, %v", o[1], c.Name, err)
 		}
 	}
 	if n := strings.Count(string(b), "--overrides '"); n == 0 {

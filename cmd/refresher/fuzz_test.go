@@ -17,6 +17,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"ecr-refresher/internal/cli"
 	"ecr-refresher/internal/healthcheck"
 	"ecr-refresher/internal/registry"
 	"ecr-refresher/internal/sandbox"
@@ -87,28 +88,24 @@ func FuzzSettings(f *testing.F) {
 	f.Add("public.ecr.aws,default", "/a?mode=0644", "0644", "", "NaN", "-0", "1e9h", "-1s", "0x10", "", "[::]:0", "perhaps", "1h")
 	f.Add("AWS:PLANTED-password@123456789012.dkr.ecr.us-west-2.amazonaws.com", "a", "0", "x/y@z", "+Inf", "0x1p-2", "1h\n", "99999999999h", "-1", "off ", "localhost:70000", "", "")
 	f.Fuzz(func(t *testing.T, registries, outputs, mode, region, renewAt, jitter, maxAge, timeout, parallel, verify, listen, instance, deadline string) {
-		var p parsed
-		options := commandNamed("once").options(&p)
-		_, _, err := read(options, []string{
-			"--registry=" + registries, "--output=" + outputs, "--output-mode=" + mode, "--region=" + region, "--renew-at=" + renewAt, "--jitter=" + jitter, "--max-age=" + maxAge,
+		p, _, err := parse(invocation{args: []string{
+			"once", "--registry=" + registries, "--output=" + outputs, "--output-mode=" + mode, "--region=" + region, "--renew-at=" + renewAt, "--jitter=" + jitter, "--max-age=" + maxAge,
 			"--timeout=" + timeout, "--parallel=" + parallel, "--verify=" + verify, "--listen=" + listen, "--allow-instance-role=" + instance, "--deadline=" + deadline,
-		})
-		if err != nil {
+		}})
+		var wrong *cli.UsageError
+		if err != nil && !errors.As(err, &wrong) {
 			t.Fatal(err)
 		}
-		problems, inherited := settle(options, invocation{})
-		if len(inherited) > 0 {
-			t.Errorf("wrong presets: %q", inherited)
-		}
-		s := p.settings
-		for _, one := range problems {
-			if flag, rest, ok := strings.Cut(one, " (REFRESHER_"); !ok || !strings.HasPrefix(flag, "--") || !strings.Contains(rest, "): ") || strings.HasSuffix(one, "): ") {
-				t.Errorf("a problem of what? %q", one)
+		if err != nil {
+			for _, one := range wrong.Problems {
+				flag, rest, ok := strings.Cut(one, " (REFRESHER_")
+				if !ok || !strings.HasPrefix(flag, "--") || !strings.Contains(rest, "): ") || strings.HasSuffix(one, "): ") {
+					t.Errorf("a problem of what? %q", one)
+				}
 			}
-		}
-		if len(problems) > 0 {
 			return
 		}
+		s := p.settings
 		checkSettings(t, s)
 		if s.region != "" {
 			if _, err := registry.PrivateHost("000000000000", s.region); err != nil {

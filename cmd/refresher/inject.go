@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"ecr-refresher/internal/cli"
 	"ecr-refresher/internal/taskdef"
 )
 
@@ -17,41 +18,52 @@ type injectSettings struct {
 }
 
 // table describes the flags of inject. They have no variables: this is a command for people and pipelines, not for a task.
-func (s *injectSettings) table() []option {
+func (s *injectSettings) table() []cli.Option {
 	o := &s.options
-	return []option{{
-		name: "image", twin: "-", value: "NAME:TAG", take: into(&o.Image, asIs),
-		help: "The refresher's image. Default: the one of a sidecar that is there.",
+	return []cli.Option{{
+		Name: "image", Value: "NAME:TAG",
+		Take: cli.Last(&o.Image, cli.Text),
+		Help: "The refresher's image. Default: the one of a sidecar that is there.",
 	}, {
-		name: "container", twin: "-", value: "NAME", take: list(&o.Containers),
-		help: "A container that gets the login. Repeat it for several. Default: all others.",
+		Name: "container", Value: "NAME",
+		Take: cli.All(&o.Containers),
+		Help: "A container that gets the login. Repeat it for several. Default: all others.",
 	}, {
-		name: "registry", twin: "-", value: "HOST[?OPTION…]", take: list(&o.Registries),
-		help: "A registry to stay logged in to, as 'refresher run' takes it. Repeat it for several. Default: what is there, else the task's own.",
+		Name: "registry", Value: "HOST[?OPTION…]",
+		Take: cli.All(&o.Registries),
+		Help: "A registry to stay logged in to, as 'refresher run' takes it. Repeat it for several. Default: what is there, else the task's own.",
 	}, {
-		name: "path", twin: "-", value: "DIRECTORY", take: into(&o.Path, asIs),
-		help: "Where the containers see the login. Default: where they do, else /run/ecr.",
+		Name: "path", Value: "DIRECTORY",
+		Take: cli.Last(&o.Path, cli.Text),
+		Help: "Where the containers see the login. Default: where they do, else /run/ecr.",
 	}, {
-		name: "port", twin: "-", value: "PORT", take: into(&o.Port, parsePort),
-		help: "Where the sidecar serves its metrics; needed on the host's network. Default: 9327.",
+		Name: "port", Value: "PORT",
+		Take: cli.Last(&o.Port, parsePort),
+		Help: "Where the sidecar serves its metrics; needed on the host's network. Default: 9327.",
 	}, {
-		name: "task-role", twin: "-", value: "ARN", take: into(&o.TaskRole, asIs),
-		help: "Set the task role. Default: what is there.",
+		Name: "task-role", Value: "ARN",
+		Take: cli.Last(&o.TaskRole, cli.Text),
+		Help: "Set the task role. Default: what is there.",
 	}, {
-		name: "execution-role", twin: "-", value: "ARN", take: into(&o.ExecutionRole, asIs),
-		help: "Set the execution role. Default: what is there.",
+		Name: "execution-role", Value: "ARN",
+		Take: cli.Last(&o.ExecutionRole, cli.Text),
+		Help: "Set the execution role. Default: what is there.",
 	}, {
-		name: "writable", twin: "-", take: into(&o.Writable, parseToggle),
-		help: "Let the containers write to the volume. Default: they read only.",
+		Name: "writable",
+		Take: cli.Last(&o.Writable, cli.Toggle),
+		Help: "Let the containers write to the volume. Default: they read only.",
 	}, {
-		name: "init", twin: "-", take: into(&o.Init, parseChoice),
-		help: "Add an init container that writes the login once: the containers start some 10 s earlier; --init=false takes it away. Default: what is there, else none.",
+		Name: "init",
+		Take: cli.Last(&o.Init, parseChoice),
+		Help: "Add an init container that writes the login once: the containers start some 10 s earlier; --init=false takes it away. Default: what is there, else none.",
 	}, {
-		name: "essential", twin: "-", take: into(&o.Essential, parseChoice),
-		help: "End the task when the sidecar ends for good. Default: what is there, else false.",
+		Name: "essential",
+		Take: cli.Last(&o.Essential, parseChoice),
+		Help: "End the task when the sidecar ends for good. Default: what is there, else false.",
 	}, {
-		name: "check", twin: "-", take: into(&s.check, parseToggle),
-		help: "Change nothing: print what is wrong with a definition that has the sidecar; exit 1 where it would not work.",
+		Name: "check",
+		Take: cli.Last(&s.check, cli.Toggle),
+		Help: "Change nothing: print what is wrong with a definition that has the sidecar; exit 1 where it would not work.",
 	}}
 }
 
@@ -61,7 +73,7 @@ func parsePort(s string) (int, error) {
 	}
 	n, err := strconv.ParseUint(s, 10, 16)
 	if err != nil || n == 0 {
-		return 0, fmt.Errorf("%q is no port, such as 9327", s)
+		return 0, fmt.Errorf("%q is not a port, such as 9327", s)
 	}
 	return int(n), nil
 }
@@ -71,7 +83,7 @@ func parseChoice(s string) (*bool, error) {
 	if s == "" {
 		return nil, nil
 	}
-	yes, err := parseToggle(s)
+	yes, err := cli.Toggle(s)
 	return &yes, err
 }
 
@@ -113,13 +125,17 @@ func inject(inv invocation, s injectSettings) int {
 	for _, c := range r.Changes {
 		fmt.Fprintln(inv.err, "refresher:", c)
 	}
+	failed := false
 	for _, f := range r.Findings {
-		fmt.Fprintf(inv.err, "refresher: %s: %s: %s. %s\n", f.Level, f.Where, f.What, f.Cure)
+		fmt.Fprintf(inv.err, "refresher: %s: %s: %s. %s\n", f.Level, place(f), f.What, f.Cure)
+		failed = failed || f.Level == taskdef.Fail
 	}
 	if len(r.Changes) > 0 {
 		fmt.Fprintln(inv.err, "refresher: next: the task role needs what this prints, where NAME is a repository, and with --access=push if it is pushed to:", policyCommand(r))
 	}
 	switch {
+	case failed:
+		fmt.Fprintln(inv.err, "refresher: then: correct the failures above before you register it")
 	case len(r.Changes) > 0 && r.Volume != "":
 		fmt.Fprintf(inv.err, "refresher: then: put this list where the old one was, and add to the definition around it the volume %q and a task role\n", r.Volume)
 	case len(r.Changes) > 0:
@@ -169,6 +185,14 @@ func policyCommand(r taskdef.Result) string {
 	return strings.Join(words, " ")
 }
 
+// place says where a finding is. The path "." is all of a bare list of containers: only there is nothing above them.
+func place(f taskdef.Finding) string {
+	if f.Where == "." {
+		return "the list"
+	}
+	return f.Where
+}
+
 // checkDefinition prints what is wrong, for people.
 func checkDefinition(inv invocation, doc []byte) int {
 	plain, err := taskdef.Plain(doc) // what describe-task-definition adds is not wrong with the definition
@@ -186,10 +210,10 @@ func checkDefinition(inv invocation, doc []byte) int {
 	}
 	code, wide := exitOK, 0
 	for _, f := range findings {
-		wide = max(wide, len(f.Where))
+		wide = max(wide, len(place(f)))
 	}
 	for _, f := range findings {
-		fmt.Fprintf(inv.out, "%-5s %-*s %s. %s\n", f.Level, wide, f.Where, f.What, f.Cure)
+		fmt.Fprintf(inv.out, "%-5s %-*s %s. %s\n", f.Level, wide, place(f), f.What, f.Cure)
 		if f.Level == taskdef.Fail {
 			code = exitFailed
 		}

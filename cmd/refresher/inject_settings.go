@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"ecr-refresher/internal/cli"
 	"ecr-refresher/internal/registry"
 	"ecr-refresher/internal/taskdef"
 	"ecr-refresher/internal/token"
@@ -108,12 +109,12 @@ func wordsOf(r taskdef.Refresher) (words []string, strange *taskdef.Finding) {
 // problemsOf are those that a container is told when it starts, in a task of this partition.
 func problemsOf(words, environ []string, partition string) []string {
 	inv := invocation{args: words, environ: environ, out: io.Discard, err: io.Discard}
-	p, command, err := parse(inv)
-	var wrong *usageError
+	p, c, err := parse(inv)
+	var wrong *cli.UsageError
 	switch {
 	case errors.As(err, &wrong):
-		return wrong.problems
-	case err != nil || command != "run" && command != "once": // the help was asked for, or another command
+		return wrong.Problems
+	case err != nil || c.Name != "run" && c.Name != "once": // the help was asked for, or another command
 		return []string{fmt.Sprintf("%q keeps no login; did you mean run?", strings.Join(words, " "))}
 	}
 	specs := slices.Clone(p.settings.registries)

@@ -41,9 +41,9 @@ func main() {
 	os.Exit(code)
 }
 
-// forSDK takes from the process what the AWS SDK would stumble over. It reads the environment itself, and ends with an error where
-// a variable is wrong that this program does not use; the commands warn about those. And it hands os.Stderr to a
-// credential_process, whose messages may hold secrets.
+// forSDK prepares the process for the AWS SDK. The SDK parses all its variables itself and fails on a wrong one, even one that this
+// program does not use: those are removed, and the commands warn about them. A credential_process inherits os.Stderr, and its messages
+// may hold secrets: os.Stderr becomes /dev/null.
 func forSDK() {
 	for _, s := range token.RefusedSettings(os.Getenv) {
 		if !s.Used {

@@ -13,7 +13,7 @@ import (
 func limitMemory(getenv func(string) string, read func(string) ([]byte, error)) {
 	if getenv("GOMEMLIMIT") == "" {
 		if limit := containerLimit(read); limit > 0 {
-			debug.SetMemoryLimit(limit * 6 / 10) // the rest: sockets, the health check's process, what Go does not count
+			debug.SetMemoryLimit(limit * 6 / 10) // 40 % is left for the health check's process, sockets and memory outside Go's heap
 		}
 	}
 }

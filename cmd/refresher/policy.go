@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"ecr-refresher/internal/cli"
 	"ecr-refresher/internal/iam"
 	"ecr-refresher/internal/registry"
 )
@@ -17,35 +18,44 @@ type policySettings struct {
 }
 
 // table describes the flags of policy. The registries have the variable that the refresher has: they are the same.
-func (s *policySettings) table() []option {
+func (s *policySettings) table() []cli.Option {
 	r := &s.request
-	return []option{{
-		name: "registry", twin: "REFRESHER_REGISTRIES", value: "HOST[?OPTION…]", take: s.takeRegistries,
-		help: "A registry, as 'refresher run' takes it. Repeat it for several. Default: the task's own.",
+	return []cli.Option{{
+		Name: "registry", Variable: "REFRESHER_REGISTRIES", Value: "HOST[?OPTION…]",
+		Take: s.takeRegistries,
+		Help: "A registry, as 'refresher run' takes it. Repeat it for several. Default: the task's own.",
 	}, {
-		name: "access", twin: "-", value: "ACCESS", preset: "pull", take: into((*string)(&r.Access), oneOf(iam.Accesses()...)),
-		help: "'refresh' (tokens only), 'pull', or 'push', which has pull in it.",
+		Name: "access", Value: "ACCESS", Default: "pull",
+		Take: cli.Last((*string)(&r.Access), cli.OneOf(iam.Accesses()...)),
+		Help: "'refresh' (tokens only), 'pull', or 'push', which has pull in it.",
 	}, {
-		name: "repository", twin: "-", value: "NAME", take: s.takeRepositories,
-		help: "A repository that is pulled or pushed, such as team/app, team/* or '*'. Repeat it for several.",
+		Name: "repository", Value: "NAME",
+		Take: s.takeRepositories,
+		Help: "A repository that is pulled or pushed, such as team/app, team/* or '*'. Repeat it for several.",
 	}, {
-		name: "pull-through-cache", twin: "-", take: into(&r.PullThrough, parseToggle),
-		help: "Allow a pull to create the repository of a pull-through cache, and to fill it.",
+		Name: "pull-through-cache",
+		Take: cli.Last(&r.PullThrough, cli.Toggle),
+		Help: "Allow a pull to create the repository of a pull-through cache, and to fill it.",
 	}, {
-		name: "task-role", twin: "-", value: "ARN", take: into(&r.TaskRole, parseRole),
-		help: "The task role. Needed where a registry has role_arn: the first role must trust it.",
+		Name: "task-role", Value: "ARN",
+		Take: cli.Last(&r.TaskRole, parseRole),
+		Help: "The task role. Needed where a registry has role_arn: the first role must trust it.",
 	}, {
-		name: "account", twin: "-", value: "ACCOUNT", take: into(&r.Account, asIs),
-		help: "The task's account. Default: that of the task role. Needed for 'default'.",
+		Name: "account", Value: "ACCOUNT",
+		Take: cli.Last(&r.Account, cli.Text),
+		Help: "The task's account. Default: that of the task role. Needed for 'default'.",
 	}, {
-		name: "region", twin: "-", value: "REGION", take: into(&r.Region, asIs),
-		help: "The task's region. Needed for 'default'.",
+		Name: "region", Value: "REGION",
+		Take: cli.Last(&r.Region, cli.Text),
+		Help: "The task's region. Needed for 'default'.",
 	}, {
-		name: "print", twin: "-", value: "WHAT", preset: "all", take: into(&s.print, oneOf("all", "permissions", "trust")),
-		help: "'all', or of the task role alone 'permissions' or 'trust', ready to be pasted. JSON only.",
+		Name: "print", Value: "WHAT", Default: "all",
+		Take: cli.Last(&s.print, cli.OneOf("all", "permissions", "trust")),
+		Help: "'all', or of the task role alone 'permissions' or 'trust', ready to be pasted. JSON only.",
 	}, {
-		name: "format", twin: "-", value: "FORMAT", preset: "json", take: into(&s.format, oneOf("json", "cloudformation")),
-		help: "'json', or 'cloudformation': a template, also JSON.",
+		Name: "format", Value: "FORMAT", Default: "json",
+		Take: cli.Last(&s.format, cli.OneOf("json", "cloudformation")),
+		Help: "'json', or 'cloudformation': a template, also JSON.",
 	}}
 }
 

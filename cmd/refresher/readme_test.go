@@ -52,19 +52,19 @@ func flagsTable() string {
 	b.WriteString("| flag | variable | default | what it does |\n|---|---|---|---|\n")
 	told := map[string]bool{}
 	for _, command := range []string{"run", "once", "doctor"} {
-		for _, o := range commandNamed(command).options(new(parsed)) {
-			if told[o.name] {
+		for _, o := range optionsOf(command) {
+			if told[o.Name] {
 				continue
 			}
-			told[o.name] = true
-			preset, help := o.preset, o.help
+			told[o.Name] = true
+			preset, help := o.Default, o.Help
 			if command != "run" {
 				help = "`" + command + "` only. " + help
 			}
 			if preset != "" {
 				preset = "`" + preset + "`"
 			}
-			fmt.Fprintf(&b, "| `%s` | `%s` | %s | %s |\n", o.usage(), o.variable(), preset, strings.ReplaceAll(help, "|", `\|`))
+			fmt.Fprintf(&b, "| `%s` | `%s` | %s | %s |\n", o.Usage(), o.Variable, preset, strings.ReplaceAll(help, "|", `\|`))
 		}
 	}
 	return b.String()

@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"syscall"
+
+	"ecr-refresher/internal/cli"
 )
 
 // The exit status.
@@ -28,23 +29,25 @@ type invocation struct {
 
 // getenv returns the value of an environment variable, empty where it is not set.
 func (inv invocation) getenv(name string) string {
-	for _, kv := range inv.environ {
-		if k, v, _ := strings.Cut(kv, "="); k == name {
-			return v
-		}
-	}
-	return ""
+	return cli.Getenv(inv.environ, name)
 }
 
 // run does what the command line says and returns the exit status.
 func run(ctx context.Context, inv invocation) int {
-	product := &product{Writer: inv.out}
-	code := obey(ctx, inv, product)
+	result := &product{Writer: inv.out}
+	code := 0
+	p, c, err := commandLine().Parse(inv.args, inv.environ, result)
+	if err != nil {
+		code = cli.Explain(inv.err, err)
+	} else {
+		p.inv, p.product = inv, result
+		code = c.Run(ctx, p)
+	}
 	switch {
-	case product.err == nil:
+	case result.err == nil:
 		return code
-	case !errors.Is(product.err, syscall.EPIPE): // a reader that has seen enough, as head does, expects no message
-		fmt.Fprintln(inv.err, "refresher: write the output:", product.err)
+	case !errors.Is(result.err, syscall.EPIPE): // a reader that has seen enough, as head does, expects no message
+		fmt.Fprintln(inv.err, "refresher: write the output:", result.err)
 	}
 	return max(code, exitFailed)
 }
@@ -63,46 +66,4 @@ func (p *product) Write(b []byte) (int, error) {
 		p.err = err
 	}
 	return n, err
-}
-
-func obey(ctx context.Context, inv invocation, product *product) int {
-	log := inv.out
-	inv.out = product
-	cli, command, err := parse(inv)
-	var wrong *usageError
-	switch {
-	case errors.As(err, &wrong):
-		for _, p := range wrong.problems {
-			fmt.Fprintln(inv.err, "refresher:", p)
-		}
-		fmt.Fprintf(inv.err, "refresher: see '%s --help'\n", strings.TrimSpace("refresher "+command))
-		return exitUsage
-	case errors.Is(err, errHelped):
-		return exitOK
-	case err != nil:
-		fmt.Fprintln(inv.err, "refresher:", err)
-		return exitFailed
-	}
-	switch command {
-	case "inject", "policy", "doctor", "version":
-	default:
-		inv.out = log
-	}
-	switch command {
-	case "version":
-		fmt.Fprintln(inv.out, buildInfo())
-		return exitOK
-	case "healthcheck":
-		return checkHealth(inv, cli.settings.listen)
-	case "once":
-		return once(ctx, inv, cli)
-	case "inject":
-		return inject(inv, cli.inject)
-	case "policy":
-		return policy(inv, cli.policy)
-	case "doctor":
-		return examine(ctx, inv, cli)
-	default:
-		return daemon(ctx, inv, cli)
-	}
 }

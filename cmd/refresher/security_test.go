@@ -141,9 +141,9 @@ func TestSecurityDocument(t *testing.T) {
 		}
 	}
 	known := map[string]bool{}
-	for _, c := range commands {
-		for _, o := range c.options(new(parsed)) {
-			known["--"+o.name], known[o.variable()] = true, true
+	for _, c := range commandLine().Commands {
+		for _, o := range optionsOf(c.Name) {
+			known["--"+o.Name], known[o.Variable] = true, true
 		}
 	}
 	for _, m := range regexp.MustCompile("`(REFRESHER_[A-Z_]+[A-Z]|--[a-z-]+)`").FindAllStringSubmatch(text, -1) {

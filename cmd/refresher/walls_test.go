@@ -19,10 +19,10 @@ const module = "ecr-refresher/"
 // fault, plain, secret and suggest, which all may share, may be added to any row but the last ones, which import nothing of ours.
 var walls = map[string][]string{
 	"cmd/refresher": {"internal/doctor", "internal/taskdef", "internal/iam", "internal/health", "internal/statuspage", "internal/healthcheck", "internal/metrics", "internal/httpd",
-		"internal/refresh", "internal/token", "internal/writer", "internal/ecs", "internal/registry", "internal/fault", "internal/suggest",
+		"internal/refresh", "internal/token", "internal/writer", "internal/ecs", "internal/registry", "internal/fault", "internal/cli",
 		"internal/signals"},
-	"cmd/sandbox": {"internal/sandbox"},
-	"cmd/fleet":   {"internal/refresh", "internal/fault"},
+	"cmd/sandbox": {"internal/cli", "internal/sandbox"},
+	"cmd/fleet":   {"internal/cli", "internal/refresh", "internal/fault"},
 
 	"cmd/healthcheck": {"internal/healthcheck"},
 
@@ -40,6 +40,9 @@ var walls = map[string][]string{
 	"internal/sim": {}, // tests, and its package comment
 	"deploy":       {}, // tests
 
+	"internal/writer/disktest": {"internal/writer"}, // for tests
+
+	"internal/cli":         {"internal/suggest"},
 	"internal/ecs":         {"internal/plain", "internal/fault"},
 	"internal/httpd":       {},
 	"internal/healthcheck": {},
@@ -58,18 +61,19 @@ var walls = map[string][]string{
 var foreign = map[string][]string{
 	"github.com/aws/":                         {"internal/token", "internal/sandbox"}, // token classifies what comes back
 	"github.com/prometheus/":                  {"internal/metrics"},
-	"github.com/alecthomas/kong":              {"cmd/sandbox"},
+	"github.com/spf13/pflag":                  {"internal/cli"},
 	"github.com/fsnotify/fsnotify":            {"internal/writer"},
 	"github.com/google/go-containerregistry/": {"internal/sandbox", "cmd/sandbox"}, // the refresher asks a registry for /v2/ only
 }
 
 // unshipped never reaches the binary that tasks run, by the beginning of the path.
 var unshipped = []string{
+	module + "internal/writer/disktest",
 	module + "internal/sandbox", module + "cmd/sandbox", module + "cmd/fleet", module + "internal/health/healthtest", "github.com/google/go-containerregistry", "github.com/docker/cli",
 	"testing", "net/http/httptest", "net/http/pprof", "github.com/google/go-cmp", "github.com/rogpeppe/go-internal",
 	"github.com/prometheus/client_golang/prometheus/testutil",
 	// These call methods by a name that the linker cannot know: it would keep every method of every type, 3 MB of them.
-	"github.com/alecthomas/kong", "text/template", "html/template",
+	"text/template", "html/template",
 }
 
 // listed is a package as go list describes it. Imports are those of the package without its tests.

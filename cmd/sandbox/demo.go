@@ -20,38 +20,70 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
+	"ecr-refresher/internal/cli"
 	"ecr-refresher/internal/sandbox"
 )
 
 // demoCmd shows the whole job in a minute: a refresher beside the sandbox, with tokens that live for seconds, and a consumer
 // that pushes and pulls with nothing but the file.
 type demoCmd struct {
-	Refresher string        `required:"" type:"existingfile" help:"The refresher's binary."`
-	Seconds   int           `help:"End after this many seconds, with 0 only if a renewal was seen and the pushes before and after it worked. 0: until Ctrl-C."`
-	TokenLife time.Duration `default:"15s" help:"Life of a token; AWS's live for 12 hours (${default})."`
+	refresher string
+	seconds   int
+	tokenLife time.Duration
 }
 
-// Run shows the demo.
-func (c *demoCmd) Run(ctx context.Context, std streams) error {
+func (c *demoCmd) table() []cli.Option {
+	return []cli.Option{{
+		Name: "refresher", Value: "PATH", Take: cli.Last(&c.refresher, parseProgram),
+		Help: "The refresher's binary. It must be given.",
+	}, {
+		Name: "seconds", Value: "N", Default: "0", Take: cli.Last(&c.seconds, cli.Int(0, 86400)),
+		Help: "End after this many seconds, with 0 only if a renewal was seen and the pushes before and after it worked. 0: until Ctrl-C.",
+	}, {
+		Name: "token-life", Value: "DURATION", Default: "15s", Take: cli.Last(&c.tokenLife, cli.Duration(time.Second, 12*time.Hour)),
+		Help: "Life of a token; AWS's live for 12 hours.",
+	}}
+}
+
+func parseProgram(path string) (string, error) {
+	if path == "" {
+		return "", nil // missing reports it
+	}
+	info, err := os.Stat(path)
+	if err == nil && info.IsDir() {
+		err = fmt.Errorf("%q is a directory", path)
+	}
+	return path, err
+}
+
+func (c *demoCmd) missing() []string {
+	if c.refresher == "" {
+		return []string{"--refresher: it is missing; give the path of the refresher's binary, such as bin/refresher"}
+	}
+	return nil
+}
+
+// run shows the demo.
+func (c *demoCmd) run(ctx context.Context, std streams) error {
 	dir, err := os.MkdirTemp("", "ecr-refresher-demo-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	aws, err := sandbox.Start(sandbox.Config{TokenLife: c.TokenLife})
+	aws, err := sandbox.Start(sandbox.Config{TokenLife: c.tokenLife})
 	if err != nil {
 		return err
 	}
 	defer aws.Close()
 	d := &demo{aws: aws, dir: dir, out: &lineWriter{w: std.out}, start: time.Now(), events: make(chan event, 16)}
-	d.say("sandbox", "stands in for AWS on %s; its tokens live for %s instead of 12h", aws.URL(), c.TokenLife)
+	d.say("sandbox", "stands in for AWS on %s; its tokens live for %s instead of 12h", aws.URL(), c.tokenLife)
 
-	if c.Seconds > 0 {
+	if c.seconds > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, time.Duration(c.Seconds)*time.Second)
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(c.seconds)*time.Second)
 		defer cancel()
 	}
-	child, err := d.startRefresher(c.Refresher, std.err)
+	child, err := d.startRefresher(c.refresher, std.err)
 	if err != nil {
 		return err
 	}
@@ -60,8 +92,8 @@ func (c *demoCmd) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	d.say("refresher", "stopped on SIGTERM with exit status 0")
-	if c.Seconds > 0 && (d.renewals == 0 || d.pushes < 2) {
-		return fmt.Errorf("demo: %d renewals and %d pushes in %d s; at least 1 and 2 were expected", d.renewals, d.pushes, c.Seconds)
+	if c.seconds > 0 && (d.renewals == 0 || d.pushes < 2) {
+		return fmt.Errorf("demo: %d renewals and %d pushes in %d s; at least 1 and 2 were expected", d.renewals, d.pushes, c.seconds)
 	}
 	d.say("demo", "%d tokens issued, %d renewals seen, %d pushes and pulls with the written file alone", len(aws.Tokens()), d.renewals, d.pushes)
 	return nil

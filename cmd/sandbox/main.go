@@ -18,8 +18,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/alecthomas/kong"
-
+	"ecr-refresher/internal/cli"
 	"ecr-refresher/internal/sandbox"
 )
 
@@ -30,84 +29,117 @@ func main() {
 	os.Exit(code)
 }
 
-// cli has a field per command.
-type cli struct {
-	Serve serveCmd `cmd:"" default:"withargs" help:"Stand in for AWS until told to stop (the default)."`
-	Demo  demoCmd  `cmd:"" help:"Show a refresher at work: tokens issued, written, renewed and used."`
+// settings are those of both commands.
+type settings struct {
+	serve serveCmd
+	demo  demoCmd
+	streams
 }
 
 // streams are where a command prints.
 type streams struct{ out, err io.Writer }
 
+var program = cli.Program[settings]{
+	Name:  "sandbox",
+	About: []string{"A local stand-in for AWS: ECS credentials and metadata, ECR, ECR Public, STS, and a registry that honours the tokens."},
+	Commands: []cli.Command[settings]{{
+		Name:    "serve",
+		Summary: "Stand in for AWS until told to stop. The default.",
+		Options: func(s *settings) []cli.Option { return s.serve.table() },
+		Run:     func(ctx context.Context, s *settings) int { return status(s, s.serve.run(ctx, s.streams)) },
+	}, {
+		Name:    "demo",
+		Summary: "Show a refresher at work: tokens issued, written, renewed and used.",
+		Options: func(s *settings) []cli.Option { return s.demo.table() },
+		Check:   func(s *settings, _ bool) []string { return s.demo.missing() },
+		Run:     func(ctx context.Context, s *settings) int { return status(s, s.demo.run(ctx, s.streams)) },
+	}},
+}
+
 // run is the process without the process: 0 done or asked to stop, 1 failed, 2 called wrongly.
 func run(ctx context.Context, args []string, out, errOut io.Writer) int {
-	var helped bool // kong reports --help by "exiting"
-	parser, err := kong.New(&cli{},
-		kong.Name("sandbox"),
-		kong.Description("A local stand-in for AWS: ECS credentials and metadata, ECR, ECR Public, STS, and a registry that honours the tokens."),
-		kong.Writers(out, errOut),
-		kong.Exit(func(int) { helped = true }),
-		kong.BindTo(ctx, (*context.Context)(nil)),
-		kong.Bind(streams{out, errOut}),
-	)
+	s, c, err := program.Parse(args, nil, out)
 	if err != nil {
-		fmt.Fprintln(errOut, "sandbox:", err)
-		return 1
+		return cli.Explain(errOut, err)
 	}
-	command, err := parser.Parse(args)
-	switch {
-	case helped:
-		return 0
-	case err != nil:
-		fmt.Fprintf(errOut, "sandbox: %v\nTry: sandbox --help\n", err)
-		return 2
-	}
-	if err := command.Run(); err != nil {
-		fmt.Fprintln(errOut, err)
+	s.streams = streams{out, errOut}
+	return c.Run(ctx, s)
+}
+
+// status is the exit status of a command, whose error it prints.
+func status(s *settings, err error) int {
+	if err != nil {
+		fmt.Fprintln(s.streams.err, err)
 		return 1
 	}
 	return 0
 }
 
-// faultFlag is a Fault as SERVICE:KIND[:COUNT].
-type faultFlag sandbox.Fault
-
-// UnmarshalText is for kong.
-func (f *faultFlag) UnmarshalText(text []byte) error {
-	got, err := sandbox.ParseFault(string(text))
-	*f = faultFlag(got)
-	return err
-}
-
 type serveCmd struct {
-	Addr           string        `default:"127.0.0.1:0" placeholder:"HOST:PORT" help:"Plain HTTP and CONNECT proxy (${default}; port 0 takes a free one)."`
-	TLSAddr        string        `name:"tls-addr" default:"127.0.0.1:0" placeholder:"HOST:PORT" help:"TLS, certificates by SNI (${default})."`
-	Account        string        `default:"123456789012" help:"Account of the task (${default})."`
-	Region         string        `default:"us-west-2" help:"Region of the task (${default})."`
-	TokenLife      time.Duration `default:"12h" help:"Life of an authorization token (${default})."`
-	CredentialLife time.Duration `default:"6h" help:"Life of the task role's credentials (${default})."`
-	Latency        time.Duration `default:"1ms" help:"Added before each AWS API answer (${default})."`
-	ClockOffset    time.Duration `default:"0s" help:"The server's clock minus the local one (${default})."`
-	Fault          []faultFlag   `placeholder:"SERVICE:KIND[:COUNT]" help:"Misbehave from the start; repeatable. A wrong one lists the valid ones."`
-	Quiet          bool          `help:"No line per request."`
+	addr, tlsAddr             string
+	account, region           string
+	tokenLife, credentialLife time.Duration
+	latency, clockOffset      time.Duration
+	faults                    []sandbox.Fault
+	quiet                     bool
 }
 
-// Validate is called by kong after parsing: what is wrong here is a wrong call, not a failure.
-func (c *serveCmd) Validate() error {
+// longest bounds the times that can be set: about six weeks.
+const longest = 1000 * time.Hour
+
+func (c *serveCmd) table() []cli.Option {
+	life := cli.Duration(time.Millisecond, longest)
+	return []cli.Option{{
+		Name: "addr", Value: "HOST:PORT", Default: "127.0.0.1:0", Take: cli.Last(&c.addr, cli.Text),
+		Help: "Plain HTTP and CONNECT proxy; port 0 takes a free one.",
+	}, {
+		Name: "tls-addr", Value: "HOST:PORT", Default: "127.0.0.1:0", Take: cli.Last(&c.tlsAddr, cli.Text),
+		Help: "TLS, certificates by SNI.",
+	}, {
+		Name: "account", Value: "ACCOUNT", Default: "123456789012", Take: cli.Last(&c.account, parseAccount),
+		Help: "Account of the task.",
+	}, {
+		Name: "region", Value: "REGION", Default: "us-west-2", Take: cli.Last(&c.region, parseRegion),
+		Help: "Region of the task.",
+	}, {
+		Name: "token-life", Value: "DURATION", Default: "12h", Take: cli.Last(&c.tokenLife, life),
+		Help: "Life of an authorization token.",
+	}, {
+		Name: "credential-life", Value: "DURATION", Default: "6h", Take: cli.Last(&c.credentialLife, life),
+		Help: "Life of the task role's credentials.",
+	}, {
+		Name: "latency", Value: "DURATION", Default: "1ms", Take: cli.Last(&c.latency, cli.Duration(0, longest)),
+		Help: "Added before each AWS API answer.",
+	}, {
+		Name: "clock-offset", Value: "DURATION", Default: "0s", Take: cli.Last(&c.clockOffset, cli.Duration(-longest, longest)),
+		Help: "The server's clock minus the local one.",
+	}, {
+		Name: "fault", Value: "SERVICE:KIND[:COUNT]", Take: c.takeFaults,
+		Help: "Misbehave from the start. Repeat it for several. A wrong one lists the valid ones.",
+	}, {
+		Name: "quiet", Take: cli.Last(&c.quiet, cli.Toggle),
+		Help: "No line per request.",
+	}}
+}
+
+func parseAccount(s string) (string, error) { return s, sandbox.Config{Account: s}.Validate() }
+
+func parseRegion(s string) (string, error) { return s, sandbox.Config{Region: s}.Validate() }
+
+func (c *serveCmd) takeFaults(texts []string) error {
 	var errs []error
-	if c.TokenLife == 0 || c.CredentialLife == 0 { // sandbox.Config takes zero for the default
-		errs = append(errs, errors.New("a life of zero is not positive"))
+	for _, text := range texts {
+		f, err := sandbox.ParseFault(text)
+		c.faults = append(c.faults, f)
+		errs = append(errs, err)
 	}
-	if c.Latency < 0 {
-		errs = append(errs, fmt.Errorf("latency %v is negative", c.Latency))
-	}
-	return errors.Join(append(errs, c.config(nil).Validate())...)
+	return errors.Join(errs...)
 }
 
 func (c *serveCmd) config(logLine func(string)) sandbox.Config {
 	cfg := sandbox.Config{
-		Addr: c.Addr, TLSAddr: c.TLSAddr, Account: c.Account, Region: c.Region,
-		TokenLife: c.TokenLife, CredentialLife: c.CredentialLife, Latency: c.Latency, ClockOffset: c.ClockOffset, Log: logLine,
+		Addr: c.addr, TLSAddr: c.tlsAddr, Account: c.account, Region: c.region,
+		TokenLife: c.tokenLife, CredentialLife: c.credentialLife, Latency: c.latency, ClockOffset: c.clockOffset, Log: logLine,
 	}
 	if cfg.Latency == 0 {
 		cfg.Latency = -1 // 0 would mean the default
@@ -115,22 +147,18 @@ func (c *serveCmd) config(logLine func(string)) sandbox.Config {
 	return cfg
 }
 
-// Run serves until the context ends.
-func (c *serveCmd) Run(ctx context.Context, std streams) error {
+// run serves until the context ends.
+func (c *serveCmd) run(ctx context.Context, std streams) error {
 	out := &lineWriter{w: std.out}
 	var logLine func(string)
-	if !c.Quiet {
+	if !c.quiet {
 		logLine = func(line string) { out.print(time.Now().Format(time.TimeOnly) + " " + line + "\n") }
 	}
 	s, err := sandbox.Start(c.config(logLine))
 	if err != nil {
 		return err
 	}
-	faults := make([]sandbox.Fault, len(c.Fault))
-	for i, f := range c.Fault {
-		faults[i] = sandbox.Fault(f)
-	}
-	s.Set(faults...)
+	s.Set(c.faults...)
 	out.print(welcome(s, c))
 	<-ctx.Done()
 	return s.Close()
@@ -158,7 +186,7 @@ func welcome(s *sandbox.Sandbox, c *serveCmd) string {
 Run refresher in another terminal, with this environment (which spoils that terminal for everything else):
 
   unset AWS_PROFILE AWS_REGION AWS_DEFAULT_REGION AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_CA_BUNDLE
-`, c.Account, c.Region, s.URL(), "https://"+s.TLSAddr(), s.URL())
+`, c.account, c.region, s.URL(), "https://"+s.TLSAddr(), s.URL())
 	for _, kv := range s.Environ() {
 		text += "  export " + kv + "\n"
 	}

@@ -67,7 +67,7 @@ func (e *exam) endpoint(ctx context.Context) []Result {
 	start := time.Now()
 	agent := http.Client{ // no proxy, and no redirect: what comes back is a secret
 		Transport:     &http.Transport{DisableKeepAlives: true, TLSClientConfig: e.ownRoots()},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		CheckRedirect: token.NoRedirect,
 	}
 	res, err := agent.Do(req)
 	if err != nil {
@@ -236,7 +236,7 @@ func (e *exam) reach(ctx context.Context, at, endpoints string) []Result {
 			results[0].Cure = e.seeRegion(host) + ", and that the VPC resolves names\n" +
 				"aws ec2 describe-vpc-attribute --vpc-id VPC --attribute enableDnsSupport"
 		case a.Proxy != "" && (class == fault.Network || class == fault.Timeout):
-			results[0].Cure += "; without the proxy it takes NAT or the VPC endpoints " + endpoints
+			results[0].Cure += "; a direct connection needs NAT or the VPC endpoints " + endpoints
 		case token.NoIPv4(err): // it has its cure: another name, and not another route
 		case class == fault.Network, class == fault.Timeout:
 			results[0].Cure = "let the task's subnet and security group reach it, by NAT or by the VPC endpoints " + endpoints +

@@ -123,7 +123,7 @@ func TestCutCure(t *testing.T) {
 
 // The name of a setting in the text of another's problem says nothing about it.
 func TestRegistriesAreKnown(t *testing.T) {
-	problem := []string{"REFRESHER_REGISTRY: there is no such setting; did you mean REFRESHER_REGISTRIES?"}
+	problem := []string{"REFRESHER_REGISTRY: unknown setting; did you mean REFRESHER_REGISTRIES?"}
 	want(t, look(t, "registries", Config{Problems: problem, Registries: specs(t, host)}), OK, "account 123456789012", "")
 	want(t, look(t, "registries", Config{Problems: problem, Registries: specs(t, host), Wrong: true}), Skip, "REFRESHER_REGISTRIES is wrong", "")
 }

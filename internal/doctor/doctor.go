@@ -39,7 +39,7 @@ type Config struct {
 	AllowInstanceRole bool
 	Listen            string // of the refresher
 	StatusURL         string // /status of a refresher that listens there
-	ConsumerUID       int    // whose consumer's; negative where it is not known
+	ConsumerUID       int    // whose consumer's; -1 where it is not known, for Watch too: 0 is root
 
 	// MountInfo is the file that lists the mounts; default /proc/self/mountinfo.
 	MountInfo string
@@ -156,6 +156,8 @@ type exam struct {
 	skews    []skew
 	hung     map[string]bool // directories that did not answer
 	missing  map[string]bool // directories that are of no use
+	files    map[string]*writer.File
+	parsing  sync.Mutex
 	status   *neighbour
 
 	mu          sync.Mutex // of what follows: checks that ask several hosts do so at the same time
@@ -178,7 +180,7 @@ func newExam(cfg Config, patience chan struct{}) *exam {
 		cfg.Room = room
 	}
 	return &exam{
-		Config: cfg, patience: patience, hung: map[string]bool{}, missing: map[string]bool{}, unreachable: map[string]bool{},
+		Config: cfg, patience: patience, hung: map[string]bool{}, missing: map[string]bool{}, unreachable: map[string]bool{}, files: map[string]*writer.File{},
 		tokens: map[token.Scope]token.Token{}, noIdentity: map[token.Scope]bool{},
 	}
 }

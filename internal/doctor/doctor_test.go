@@ -336,7 +336,7 @@ func TestEnvironment(t *testing.T) {
 			}
 		})
 	}
-	want(t, look(t, "settings", Config{Problems: []string{"REFRESHER_X: there is no such setting; did you mean REFRESHER_Y?"}}), Fail, "no such setting", "did you mean")
+	want(t, look(t, "settings", Config{Problems: []string{"REFRESHER_X: unknown setting; did you mean REFRESHER_Y?"}}), Fail, "unknown setting", "did you mean")
 	want(t, look(t, "metadata", Config{Registries: specs(t, host)}), Warn, "is not set", "")
 	want(t, look(t, "region", Config{Registries: specs(t, host)}), OK, "us-west-2, by the name", "")
 	want(t, look(t, "endpoint", Config{AllowInstanceRole: true}), Skip, "instance", "")

@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/http"
 	"syscall"
+
+	"ecr-refresher/internal/writer"
 )
 
 // neighbour is what a refresher in the same task says of itself on /status: the few fields that matter here.
@@ -76,7 +78,7 @@ func (e *exam) neighbourCheck(context.Context) []Result {
 	for _, o := range n.Outputs {
 		if o.Contested {
 			results = append(results, of(o.Path, warn(fmt.Sprintf("contested: it was repaired %d times; another program changes it again and again", o.Repairs),
-				"mount the volume read-only in the consumers, or give the other program a DOCKER_CONFIG of its own\n"+
+				writer.ContestedCure+"\n"+
 					`"mountPoints": [{"sourceVolume": "ecr-auth", "containerPath": "`+dirOf(Output{Path: o.Path})+`", "readOnly": true}]`))...)
 		}
 	}

@@ -233,7 +233,12 @@ func (e *exam) view(o Output) (writer.View, error) {
 	if o.Look != nil {
 		return o.Look()
 	}
-	return writer.New(writer.Options{Path: o.Path, Mode: o.Mode, Hosts: slices.Collect(maps.Keys(e.hosts()))}).Look()
+	f := e.files[o.Path]
+	if f == nil { // one for all checks: the same content is parsed once
+		f = writer.New(writer.Options{Path: o.Path, Mode: o.Mode, Hosts: slices.Collect(maps.Keys(e.hosts())), Parsing: &e.parsing})
+		e.files[o.Path] = f
+	}
+	return f.Look()
 }
 
 func (e *exam) document(o Output) Result {
@@ -304,7 +309,7 @@ func (e *exam) foreignAuths(o Output) Result {
 	found := view.Obstacles
 	switch {
 	case found.BrokenCount > 0:
-		cure := "remove what is named where the volume is writable, and let the program that wrote it use a DOCKER_CONFIG of its own"
+		cure := writer.BrokenCure
 		if program, ok := deletion(found.Broken); ok {
 			cure += "\njq '" + program + "' " + o.Path + " > /tmp/c && cat /tmp/c > " + o.Path
 		}
@@ -319,7 +324,7 @@ func (e *exam) foreignAuths(o Output) Result {
 func told(what string, found []writer.Obstacle, count int) string {
 	words := make([]string, len(found))
 	for i, f := range found {
-		words[i] = f.Key + ": " + f.Problem + "; " + f.Readers
+		words[i] = f.String()
 	}
 	if more := count - len(found); more > 0 {
 		words = append(words, fmt.Sprintf("and %d more", more))
@@ -352,7 +357,7 @@ func (e *exam) writers(o Output) Result {
 	seen := fmt.Sprintf("written by uid %d, %s ago", uid, time.Since(info.ModTime()).Round(time.Second))
 	if us := os.Geteuid(); uid != us {
 		return Result{Status: Warn, Seen: fmt.Sprintf("%s; we are uid %d: another program made the file", seen, us),
-			Cure: "mount the volume read-only in the consumers, or give the other program a DOCKER_CONFIG of its own\n" +
+			Cure: writer.ContestedCure + "\n" +
 				`"mountPoints": [{"sourceVolume": "ecr-auth", "containerPath": "` + dirOf(o) + `", "readOnly": true}]`}
 	}
 	return Result{Status: OK, Seen: seen}

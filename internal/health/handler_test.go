@@ -66,7 +66,7 @@ func TestProbes(t *testing.T) {
 		{"good", good, [3]string{"ok\n", "ok\n", "ok\n"}},
 		{"silent", dead, [3]string{silent, silent, silent}},
 		{"without entries", bare, [3]string{"ok\n", missing, missing}},
-		{"contested", fought, [3]string{"ok\n", "ok\n", second + ": contested: another program changes our entries again and again (the mode was 0600); let it use a DOCKER_CONFIG of its own, or mount the volume read-only there\n"}},
+		{"contested", fought, [3]string{"ok\n", "ok\n", second + ": contested: another program changes our entries again and again (the mode was 0600); let the other program use a DOCKER_CONFIG of its own, or mount the volume read-only there\n"}},
 	} {
 		h := routes(fixed{test.view})
 		for i, path := range []string{"/livez", "/healthz", "/readyz"} {

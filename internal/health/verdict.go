@@ -57,7 +57,7 @@ func Ready(v refresh.View) Verdict {
 			reasons = append(reasons, notWritten(out)...)
 		}
 		if out.Contested {
-			reasons = append(reasons, fmt.Sprintf("%s: contested: another program changes our entries again and again (%s); %s", out.Name, out.Found, ContestedCure))
+			reasons = append(reasons, fmt.Sprintf("%s: contested: another program changes our entries again and again (%s); "+refresh.ContestedCure, out.Name, out.Found))
 		}
 		reasons = append(reasons, entries...)
 		reasons = append(reasons, broken(v, o)...)
@@ -69,7 +69,7 @@ func Ready(v refresh.View) Verdict {
 func broken(v refresh.View, o int) (reasons []string) {
 	output, found := v.Outputs[o].Name, v.OnDisk[o].Obstacles
 	for _, b := range found.Broken {
-		reasons = append(reasons, fmt.Sprintf("%s: %s: %s; %s; %s", output, b.Key, b.Problem, b.Readers, refresh.BrokenCure))
+		reasons = append(reasons, fmt.Sprintf("%s: %s; %s", output, b, refresh.BrokenCure))
 	}
 	if more := found.BrokenCount - len(found.Broken); more > 0 {
 		reasons = append(reasons, fmt.Sprintf("%s: %d more entries keep programs from reading the file", output, more))
@@ -145,9 +145,6 @@ func told(err error) string {
 	}
 	return s
 }
-
-// ContestedCure is what to do about an output that another program changes again and again.
-const ContestedCure = "let it use a DOCKER_CONFIG of its own, or mount the volume read-only there"
 
 // HiddenCure is what to do about entries that a credential helper hides. It names the members of credHelpers that make docker
 // read the file for these hosts, whatever helpers it names otherwise; the first most of them.

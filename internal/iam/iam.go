@@ -9,7 +9,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -156,7 +155,7 @@ func (r Request) check() error {
 
 // CheckRole says what is wrong with the ARN of a role.
 func CheckRole(arn string) error {
-	if _, err := registry.ParseSpec("default?role_arn=" + url.QueryEscape(arn)); err != nil {
+	if registry.CheckRole(arn) != nil {
 		return fmt.Errorf("%q is no ARN of a role, such as arn:aws:iam::123456789012:role/NAME", arn)
 	}
 	return nil

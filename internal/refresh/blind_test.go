@@ -187,3 +187,70 @@ func TestLinesOfAnOutput(t *testing.T) {
 		}
 	})
 }
+
+// Of any number of tokens that somebody puts into the file, one after another, the renewal is drawn once.
+func TestAdoptionsDrawOnce(t *testing.T) {
+	draws := 0
+	bubble(t, nil, func(r *rig) {
+		r.drawHalf()
+		r.cfg.Rand = func() float64 { draws++; return 0.9 / float64(draws) }
+	}, func(r *rig) {
+		r.pass(time.Hour)
+		var due time.Time
+		for i := range 100 {
+			g := r.left(0, 0, fullLife+time.Duration(i)*time.Millisecond)
+			g.Auth = secret.New(fmt.Sprintf("forged %d", i))
+			g.Sum = g.Auth.Sum()
+			r.files[0].edit(func(f *fakeFile) {
+				f.peers, f.sums = map[string]writer.Grant{hostA: g}, map[string]writer.Sum{hostA: g.Sum}
+			})
+			r.pass(time.Second)
+			s := r.loop.View().Scopes[0]
+			if !s.Adopted {
+				t.Fatalf("adoption %d: %+v", i, s)
+			}
+			if due.IsZero() {
+				due = s.Due
+			}
+			if !s.Due.Equal(due) {
+				t.Fatalf("adoption %d moved the renewal from %s to %s", i, due, s.Due)
+			}
+		}
+		if n := len(r.lines("token adopted from the file")); n > linesPerHour {
+			t.Errorf("%d lines", n)
+		}
+	})
+}
+
+// An adopted token counts until AWS has answered: a token replaces it, a denial has it count no longer, and an outage changes nothing.
+func TestAdoptedTokenUntilAWSAnswers(t *testing.T) {
+	for _, class := range []fault.Class{fault.Network, fault.Timeout, fault.Throttled, fault.ServerError, fault.TLS, fault.CredentialsUnavailable, fault.NoCredentials,
+		fault.AccessDenied, fault.AssumeRole} {
+		bubble(t, nil, func(r *rig) {
+			r.drawHalf()
+			r.files[0].remember(hostA, r.left(0, -time.Hour, fullLife))
+			r.source.fail(class)
+		}, func(r *rig) {
+			r.pass(30*time.Minute - 1)
+			r.wantEntry(0, 0, true)
+			r.pass(time.Hour)
+			denied := class == fault.AccessDenied || class == fault.AssumeRole
+			e := r.wantEntry(0, 0, !denied)
+			if denied && e.Why != "the token for "+hostA+" was found in the file, and AWS denies this task one of its own" {
+				t.Errorf("%s: %q", class, e.Why)
+			}
+			if len(r.files[0].writes()) > 0 {
+				t.Errorf("%s: the file was written", class)
+			}
+			r.source.fail("")
+			r.pass(10 * time.Minute)
+			r.wantEntry(0, 0, true)
+		})
+	}
+	// A token that AWS issued to this process counts until its expiry, whatever AWS says later.
+	bubble(t, nil, nil, func(r *rig) {
+		r.source.fail(fault.AccessDenied)
+		r.pass(11 * time.Hour)
+		r.wantEntry(0, 0, true)
+	})
+}

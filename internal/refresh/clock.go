@@ -30,7 +30,7 @@ type anchor struct {
 
 // now is the best estimate of true time. Once AWS has answered, no step of the local clock changes it.
 func (a anchor) now() time.Time {
-	if !a.byAWS {
+	if !a.byAWS { // mutant: the local clock once AWS has answered
 		return a.clock.Wall()
 	}
 	return a.date.Add(a.clock.Elapsed() - a.elapsed)

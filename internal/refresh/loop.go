@@ -11,7 +11,6 @@ package refresh
 import (
 	"context"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -76,7 +75,6 @@ type Config struct {
 	Clock      Clock               // default: the machine's
 	Rand       func() float64      // uniform in [0, 1); default math/rand/v2
 	OnSnapshot func(*Snapshot)     // called by the loop's goroutine with each new snapshot; must not block
-	OnQuiet    func()              // called by the loop's goroutine when the last of some calls has ended and the files are written; must not block
 	OnLate     func(time.Duration) // called once at most, by another goroutine, if the loop is later than Patience for a turn
 }
 
@@ -104,9 +102,9 @@ type Loop struct {
 	steps      stepDetector
 	begun      time.Time
 	started    time.Duration
-	looked     time.Duration             // when the files were looked at last, for the slow look
-	dirty      bool                      // the snapshot is out of date
-	doubted    []map[string]writer.Grant // what the files held at the start, until AWS tells the time by which to judge it
+	looked     time.Duration // when the files were looked at last, for the slow look
+	dirty      bool          // the snapshot is out of date
+	doubted    []recalled    // what the files held at the start, until AWS tells the time by which to judge it
 
 	toldAt time.Duration // when the log told last of a written token
 	untold int           // writes since then
@@ -118,7 +116,6 @@ type Loop struct {
 	rejecting             []bool // by registry: the log has told that it rejects the token
 	verifying             int
 	verifiedAt            time.Duration
-	called                bool // somebody was asked since the last quiet moment
 }
 
 // New makes a loop. It starts nothing.
@@ -213,7 +210,7 @@ func (l *Loop) Run(ctx context.Context) error {
 
 // turn compares what is with what shall be, starts what is missing, and returns how long nothing more is due.
 func (l *Loop) turn(ctx context.Context) time.Duration {
-	if step := l.steps.check(l.clock); step != 0 {
+	if step := l.steps.check(l.clock); step != 0 { // mutant: clock steps are not noticed
 		l.log.Warn("the clock was stepped, or the machine paused: every token is renewed, as AWS tells the true time", zap.Duration("step", step.Round(time.Second)))
 		l.dirty = true
 		l.renewAll()
@@ -230,7 +227,6 @@ func (l *Loop) turn(ctx context.Context) time.Duration {
 	l.startSyncs(ctx)
 	l.startLooks(ctx)
 	l.verifyHourly(ctx)
-	l.quieten()
 	return l.untilNext()
 }
 
@@ -238,19 +234,7 @@ func (l *Loop) turn(ctx context.Context) time.Duration {
 func (l *Loop) lookAtAll() {
 	l.looked = l.clock.Elapsed()
 	for _, o := range l.outputs {
-		o.changed, o.obstacles.look = true, true
-	}
-}
-
-// quieten tells that nothing is under way any more.
-func (l *Loop) quieten() {
-	l.called = l.called || l.fetching > 0 || l.verifying > 0
-	if !l.called || l.fetching > 0 || l.verifying > 0 || slices.ContainsFunc(l.outputs, func(o *output) bool { return o.inFlight }) {
-		return
-	}
-	l.called = false
-	if l.cfg.OnQuiet != nil {
-		l.cfg.OnQuiet()
+		o.changed, o.obstacles.look = true, true // mutant: no slow look
 	}
 }
 
@@ -293,7 +277,7 @@ func (l *Loop) drain() {
 func (l *Loop) send(ctx context.Context, f func()) {
 	select {
 	case l.events <- f:
-	case <-ctx.Done():
+	case <-ctx.Done(): // mutant: an answer waits for a loop that left
 	}
 }
 

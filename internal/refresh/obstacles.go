@@ -4,15 +4,17 @@ import (
 	"context"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"go.uber.org/zap"
 
 	"ecr-refresher/internal/writer"
 )
 
-// BrokenCure is what to do about an entry of somebody else that keeps programs from reading the file.
-const BrokenCure = "remove or correct it, and let the program that wrote it use a DOCKER_CONFIG of its own"
+// The fixes of an output, for those who report about it.
+const (
+	BrokenCure    = writer.BrokenCure
+	ContestedCure = writer.ContestedCure
+)
 
 // obstacles is what the log has reported of the obstacles in one output. Only the loop's goroutine touches it, inFlight aside.
 type obstacles struct {
@@ -20,14 +22,7 @@ type obstacles struct {
 	inFlight atomic.Bool // at most one look at a time
 	broken   []writer.Obstacle
 	similar  []writer.Obstacle
-	lines    []time.Duration // when the last ones were written, on the elapsed clock
 }
-
-// A file that changes all the time gets a few lines an hour. Whoever changes a file now and then sees each change at once.
-const (
-	obstacleLines  = 6
-	obstacleWithin = time.Hour
-)
 
 // startLooks looks for what is in the way of the readers of each file that may have changed, after the write that it may need. It
 // does not wait for a token: the obstacle may have been there before, and keeps the next token from being used.
@@ -52,44 +47,35 @@ func (l *Loop) startLooks(ctx context.Context) {
 	}
 }
 
-// reportObstacles writes a line for each kind of which something has come or gone since its last line.
+// reportObstacles writes a line for each kind of which something has come or gone since its last line. What finds no line left is
+// reported by a later look, if it is still so.
 func (l *Loop) reportObstacles(o *output, now writer.Obstacles) {
-	s, name, at := &o.obstacles, zap.String("output", o.state.Name), l.clock.Elapsed()
+	s, at := &o.obstacles, l.clock.Elapsed()
 	switch broken := now.Broken; {
-	case slices.Equal(s.broken, broken) || !s.mayReport(at):
+	case slices.Equal(s.broken, broken) || o.lines.full(at):
 	case len(broken) == 0:
 		s.broken = nil
-		l.log.Info("no entry keeps programs from reading the file any more", name)
+		l.say(o, zap.InfoLevel, "no entry keeps programs from reading the file any more")
 	default:
 		s.broken = broken
-		l.log.Warn("entries that are not ours keep programs from reading the file", name, zap.Int("count", now.BrokenCount),
-			zap.Strings("entries", inWords(broken)), zap.String("cure", BrokenCure))
+		l.say(o, zap.WarnLevel, "entries that are not ours keep programs from reading the file", zap.Int("count", now.BrokenCount),
+			zap.Strings("entries", inWords(broken)), zap.String("cure", writer.BrokenCure))
 	}
 	switch similar := now.Similar; {
-	case slices.Equal(s.similar, similar) || !s.mayReport(at):
+	case slices.Equal(s.similar, similar) || o.lines.full(at):
 	case len(similar) == 0:
 		s.similar = nil
-		l.log.Info("no other login for our registries is in the file any more", name)
+		l.say(o, zap.InfoLevel, "no other login for our registries is in the file any more")
 	default:
 		s.similar = similar
-		l.log.Warn("other logins for our registries are in the file", name, zap.Int("count", now.SimilarCount), zap.Strings("entries", inWords(similar)))
+		l.say(o, zap.WarnLevel, "other logins for our registries are in the file", zap.Int("count", now.SimilarCount), zap.Strings("entries", inWords(similar)))
 	}
-}
-
-// mayReport takes one of the lines that there are within an hour. What finds none left is reported by a later look, if it is still so.
-func (s *obstacles) mayReport(now time.Duration) bool {
-	s.lines = slices.DeleteFunc(s.lines, func(at time.Duration) bool { return now-at > obstacleWithin })
-	if len(s.lines) >= obstacleLines {
-		return false
-	}
-	s.lines = append(s.lines, now)
-	return true
 }
 
 func inWords(found []writer.Obstacle) []string {
 	words := make([]string, len(found))
 	for i, f := range found {
-		words[i] = f.Key + ": " + f.Problem + "; " + f.Readers
+		words[i] = f.String()
 	}
 	return words
 }

@@ -88,7 +88,7 @@ func TestObstaclesThatComeAndGo(t *testing.T) {
 		r.files[0].obstruct(breaking("the last"))
 		r.pass(2 * time.Hour)
 		lines := len(r.logs.FilterMessage(brokenLine).All()) + len(r.logs.FilterMessage(unbrokenLine).All())
-		if lines > 26*obstacleLines {
+		if lines > 26*linesPerHour {
 			t.Errorf("%d lines in 26 hours", lines)
 		}
 		all := r.logs.FilterMessage(brokenLine).All()

@@ -63,7 +63,8 @@ func (l *Loop) wants() []writer.Want {
 	var want []writer.Want
 	for i := range l.registries {
 		r := &l.registries[i]
-		if g := l.scopes[r.Scope].grant; g != nil && now.Before(g.Expires) {
+		if g := l.scopes[r.Scope].grant; g != nil &&
+			now.Before(g.Expires) { // mutant: an expired token is put back
 			for _, h := range r.Spec.Hosts() {
 				want = append(want, writer.Want{Host: h, Grant: g})
 			}
@@ -108,7 +109,7 @@ func (l *Loop) synced(ctx context.Context, i, publication int, want []writer.Wan
 	o := l.outputs[i]
 	o.inFlight = false
 	if len(r.Peers) > 0 {
-		l.adopt(r.Peers)
+		l.adopt(o, r.Peers)
 	}
 	before := o.written
 	fresh := before < publication
@@ -157,7 +158,7 @@ func (l *Loop) synced(ctx context.Context, i, publication int, want []writer.Wan
 
 func (l *Loop) writeFailed(o *output, err error) {
 	l.dirty = true
-	o.changed = true
+	o.changed = true // mutant: a failed write waits for the tick
 	before := Class(o.state.Err)
 	o.state.Err = err
 	o.state.Failures++
@@ -176,7 +177,7 @@ func (l *Loop) writeFailed(o *output, err error) {
 }
 
 // noticed hears that a file has changed. One that could not be read may have been corrected, or deleted as its fix says: that is
-// looked at soon, where nobody fights. Other failures wait as long as they would have, for a write that fails changes the directory
+// looked at soon, unless the output is contested. Other failures wait as long as they would have, for a write that fails changes the directory
 // itself.
 func (l *Loop) noticed(o *output) {
 	o.changed, o.obstacles.look = true, true
@@ -203,7 +204,7 @@ func (l *Loop) damaged(o *output, found string) (contested bool) {
 	if !was {
 		l.say(o, zap.WarnLevel, "output contested: another program changes our entries again and again",
 			zap.String("found", found), zap.Int("times", len(o.damages)), zap.Duration("next_repair_in", wait),
-			zap.String("cure", "let the other program use a DOCKER_CONFIG of its own, or mount the volume read-only there"))
+			zap.String("cure", writer.ContestedCure))
 	}
 	return true
 }
@@ -219,9 +220,20 @@ func (l *Loop) settle() {
 	}
 }
 
-// say logs a line about an output, where its lines are not too many.
+// say logs a line about an output, unless there were linesPerHour of them within the hour. The next line says how many are missing.
 func (l *Loop) say(o *output, level zapcore.Level, message string, fields ...zap.Field) {
-	l.within(&o.lines, level, message, append([]zap.Field{zap.String("output", o.state.Name)}, fields...)...)
+	n, now := &o.lines, l.clock.Elapsed()
+	if n.full(now) {
+		n.dropped++
+		return
+	}
+	n.at = append(n.at, now)
+	fields = append([]zap.Field{zap.String("output", o.state.Name)}, fields...)
+	if n.dropped > 0 {
+		fields = append(fields, zap.Int("lines_dropped", n.dropped))
+		n.dropped = 0
+	}
+	l.log.Log(level, message, fields...)
 }
 
 // lines are the log lines that others can cause by what they do to a file.
@@ -230,22 +242,11 @@ type lines struct {
 	dropped int             // since the last one
 }
 
-// within logs a line where there were less than linesPerHour of them within the hour. The next line says how many are missing.
-func (l *Loop) within(n *lines, level zapcore.Level, message string, fields ...zap.Field) {
-	now := l.clock.Elapsed()
+func (n *lines) full(now time.Duration) bool {
 	for len(n.at) > 0 && n.at[0] <= now-time.Hour {
 		n.at = n.at[1:]
 	}
-	if len(n.at) >= linesPerHour {
-		n.dropped++
-		return
-	}
-	n.at = append(n.at, now)
-	if n.dropped > 0 {
-		fields = append(fields, zap.Int("lines_dropped", n.dropped))
-		n.dropped = 0
-	}
-	l.log.Log(level, message, fields...)
+	return len(n.at) >= linesPerHour
 }
 
 // logWritten tells of the tokens in the primary output that came after a publication: the one line of a renewal. Where many

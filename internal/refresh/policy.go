@@ -86,9 +86,7 @@ func Backoff(f Failure, u float64) time.Duration {
 		}
 		ceiling = floor
 	}
-	for range min(f.Count-1, 16) {
-		ceiling = min(2*ceiling, mostBackoff)
-	}
+	ceiling = doubled(ceiling, mostBackoff, f.Count) // mutant: the back-off does not grow
 	if f.Held && f.Left < 1.0/20 {
 		ceiling = min(ceiling, urgent)
 	}
@@ -97,6 +95,14 @@ func Backoff(f Failure, u float64) time.Duration {
 	}
 	floor = min(floor, ceiling)
 	return floor + time.Duration(u*float64(ceiling-floor))
+}
+
+// doubled is the wait after the nth failure in a row: first, then twice the wait before, up to most.
+func doubled(first, most time.Duration, n int) time.Duration {
+	for ; n > 1 && first < most; n-- {
+		first *= 2
+	}
+	return min(first, most)
 }
 
 // crowded is the wait of one among N that share a quota, where nobody knows N. The first is short: it may be the only one.
@@ -116,11 +122,7 @@ func crowded(failures int, u float64) time.Duration {
 
 // outputBackoff is how long to wait before a file that could not be written is tried again: soon, as it costs nobody a call.
 func outputBackoff(failures int) time.Duration {
-	d := time.Second
-	for range min(failures-1, 8) {
-		d = min(2*d, 30*time.Second)
-	}
-	return d
+	return doubled(time.Second, 30*time.Second, failures)
 }
 
 const (
@@ -128,16 +130,11 @@ const (
 	contestedDamages = 5
 	contestedWithin  = 10 * time.Minute
 
-	// linesPerHour is how many log lines one output, or one scope by its tokens in the files, may cause within any hour, whatever
-	// others do.
+	// linesPerHour is how many log lines one output may cause within any hour, whatever others do to its file.
 	linesPerHour = 30
 )
 
 // contestedBackoff is how long to wait before a contested output is written again, after it was damaged n times in a row.
 func contestedBackoff(n int) time.Duration {
-	d := 10 * time.Second
-	for range min(n-1, 8) {
-		d = min(2*d, 5*time.Minute)
-	}
-	return d
+	return doubled(10*time.Second, 5*time.Minute, n)
 }

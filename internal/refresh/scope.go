@@ -31,7 +31,6 @@ type scope struct {
 	failing     time.Duration // since when, while state.Failures > 0
 	verifying   int           // registries that have not said yet whether they accept the token in hand
 	rejected    int           // tokens in a row that no registry accepted
-	adoptions   lines
 }
 
 // dateRounding is what a Date header lacks on average: it is cut to whole seconds.
@@ -89,12 +88,12 @@ func (l *Loop) fetched(s *scope, t token.Token, err error, took, at time.Duratio
 // adoptAgain judges what the files held at the start by the time that AWS has now told: a local clock that is ahead had condemned
 // good tokens, which a scope that fails may need, and one that is behind has put off the renewal of the adopted ones.
 func (l *Loop) adoptAgain() {
-	for _, recalled := range l.doubted {
-		l.adopt(recalled)
+	for _, r := range l.doubted {
+		l.adopt(r.from, r.grants)
 	}
 	l.doubted = nil
 	for _, s := range l.scopes {
-		if s.grant != nil && !s.asked {
+		if s.grant != nil && !s.asked { // mutant: adopted tokens keep a wrong clock's due
 			due := l.cfg.Policy.Due(s.grant.Issued, s.grant.Expires, l.cfg.Rand()).Sub(l.now())
 			l.schedule(s, min(due, s.due-l.clock.Elapsed()))
 		}
@@ -142,6 +141,9 @@ func (l *Loop) failed(s *scope, err error) {
 		s.failing = l.clock.Elapsed()
 	}
 	class, before := Class(err), Class(s.state.Err)
+	if s.state.Adopted && (class == fault.AccessDenied || class == fault.AssumeRole) {
+		s.denyAdopted()
+	}
 	s.state.Failures++
 	s.state.Err = err
 	f := Failure{Class: class, Count: s.state.Failures, Age: l.clock.Elapsed() - l.started}
@@ -164,6 +166,16 @@ func (l *Loop) failed(s *scope, err error) {
 	say("renewal failed", l.namesField(s), zap.String("class", string(class)), zap.Error(err), zap.String("cure", fault.CureOf(err)),
 		zap.Int("failures", s.state.Failures), zap.Duration("retry_in", retry.Round(time.Millisecond)),
 		zap.Duration("valid_for", max(validFor, 0).Round(time.Second)))
+}
+
+// denyAdopted has the tokens that were found in a file count no longer: AWS has answered their renewal, and not with a token. Whoever
+// can write the volume could have put them there. They stay in the file, where they may work all the same.
+func (s *scope) denyAdopted() {
+	known := slices.Clone(s.state.Known)
+	for i := range known {
+		known[i].denied = known[i].publication == 0
+	}
+	s.state.Known = known
 }
 
 // tellLapses says when a token has run out and no attempt has brought another, at that moment: the next attempt, whose failure would
@@ -194,7 +206,7 @@ func (l *Loop) hold(s *scope, g *writer.Grant) {
 func (l *Loop) know(s *scope, g *writer.Grant, publication int) {
 	now := l.now()
 	known := slices.DeleteFunc(slices.Clone(s.state.Known), func(k Known) bool { return k.Sum == g.Sum || !now.Before(k.Expires) })
-	known = append(known, Known{g.Sum, g.Issued, g.Expires, publication})
+	known = append(known, Known{Sum: g.Sum, Issued: g.Issued, Expires: g.Expires, publication: publication})
 	for len(known) > maxKnown {
 		i := slices.IndexFunc(known[:maxKnown], func(k Known) bool { return !l.stands(k, known) })
 		known = slices.Delete(known, max(i, 0), max(i, 0)+1)
@@ -205,7 +217,7 @@ func (l *Loop) know(s *scope, g *writer.Grant, publication int) {
 
 // stands reports whether a token is the last that came into some output.
 func (l *Loop) stands(k Known, known []Known) bool {
-	return slices.ContainsFunc(l.outputs, func(o *output) bool {
+	return slices.ContainsFunc(l.outputs, func(o *output) bool { // mutant: the oldest known token is forgotten
 		return k.publication <= o.standing && !slices.ContainsFunc(known, func(n Known) bool {
 			return k.publication < n.publication && n.publication <= o.standing
 		})
@@ -220,7 +232,7 @@ func (l *Loop) schedule(s *scope, in time.Duration) {
 	now := l.clock.Elapsed()
 	s.due = now + in
 	if s.asked {
-		s.due = max(s.due, s.called+MinInterval)
+		s.due = max(s.due, s.called+MinInterval) // mutant: no least interval
 	}
 	s.state.Due = l.now().Add(s.due - now)
 	l.dirty = true
@@ -252,19 +264,25 @@ func (l *Loop) renewAll() {
 	}
 }
 
+// recalled is what an output held at the start.
+type recalled struct {
+	from   *output
+	grants map[string]writer.Grant
+}
+
 // recall adopts what the files hold. It waits for them, but not for one that hangs.
 func (l *Loop) recall(ctx context.Context) {
-	found := make(chan map[string]writer.Grant, len(l.outputs))
+	found := make(chan recalled, len(l.outputs))
 	for _, o := range l.outputs {
-		l.flights.Go(func() { found <- o.cfg.File.Recall() })
+		l.flights.Go(func() { found <- recalled{o, o.cfg.File.Recall()} })
 	}
 	late := time.NewTimer(lookMost)
 	defer late.Stop()
 	for range l.outputs {
 		select {
-		case recalled := <-found:
-			l.adopt(recalled)
-			l.doubted = append(l.doubted, recalled)
+		case r := <-found:
+			l.adopt(r.from, r.grants)
+			l.doubted = append(l.doubted, r) // mutant: what seemed expired is never looked at
 		case <-late.C:
 			return
 		case <-ctx.Done():
@@ -276,24 +294,29 @@ func (l *Loop) recall(ctx context.Context) {
 // adopt takes over tokens that another process of this task has put into a file, without a call. What the state file says is a hint
 // that anybody with the volume can write: a token of another scope, or one that lives longer than a token can, is not believed, and
 // every other one counts until its recorded date, and is renewed within [AdoptedWithin].
-func (l *Loop) adopt(recalled map[string]writer.Grant) {
+func (l *Loop) adopt(o *output, recalled map[string]writer.Grant) {
 	now := l.now()
 	for _, s := range l.scopes {
 		news := false
 		for _, r := range s.registries {
 			g, ok := recalled[l.registries[r].Spec.Host.Name]
-			if !ok || g.Scope != s.state.Scope.String() || !Valid(now, g.Issued, g.Expires) ||
-				g.Expires.After(now.Add(adoptLife)) || g.Issued.After(now.Add(time.Minute)) || !g.Expires.After(g.Issued) {
+			if !ok ||
+				g.Scope != s.state.Scope.String() || // mutant: adopted whatever the scope
+				!Valid(now, g.Issued, g.Expires) ||
+				g.Expires.After(now.Add(adoptLife)) || // mutant: adopted whatever the expiry
+				g.Issued.After(now.Add(time.Minute)) || !g.Expires.After(g.Issued) {
 				continue
 			}
 			if s.grant != nil && !g.Expires.After(s.grant.Expires) {
-				l.know(s, &g, 0) // in another file, which may stay as it is
+				l.know(s, &g, 0) // in another file, which may stay as it is; mutant: the other output's token is unknown
 				continue
 			}
 			due := l.cfg.Policy.DueAdopted(now, g.Issued, g.Expires, l.cfg.Rand()).Sub(now)
 			switch next := s.due - l.clock.Elapsed(); {
 			case s.state.Failures > 0:
 				due = next // the back-off's choice
+			case s.state.Adopted: // the moment has been drawn
+				due = min(next, l.cfg.Policy.Due(g.Issued, g.Expires, l.cfg.Rand()).Sub(now))
 			case s.grant != nil || s.asked:
 				due = min(due, next)
 			}
@@ -305,7 +328,7 @@ func (l *Loop) adopt(recalled map[string]writer.Grant) {
 		}
 		if news {
 			l.unverified = append(l.unverified, s.registries...)
-			l.within(&s.adoptions, zap.InfoLevel, "token adopted from the file", l.namesField(s), zap.Time("expires", s.grant.Expires.UTC()),
+			l.say(o, zap.InfoLevel, "token adopted from the file", l.namesField(s), zap.Time("expires", s.grant.Expires.UTC()),
 				zap.Duration("renew_in", (s.due-l.clock.Elapsed()).Round(time.Second)))
 		}
 	}

@@ -40,7 +40,8 @@ type Known struct {
 	Sum             writer.Sum
 	Issued, Expires time.Time
 
-	publication int // from which on it stands in the files
+	publication int  // from which on it stands in the files
+	denied      bool // it was found in a file, and AWS has denied this task a token of its own since
 }
 
 // RegistryState is what is known of one configured registry.
@@ -126,9 +127,11 @@ func entryOf(sums map[string]writer.Sum, host string, known []Known, now time.Ti
 	for _, k := range known {
 		switch {
 		case k.Sum != sum:
+		case k.denied:
+			return Entry{Issued: k.Issued, Expires: k.Expires, Why: "the token for " + host + " was found in the file, and AWS denies this task one of its own"}
 		case !now.Before(k.Expires):
 			return Entry{Issued: k.Issued, Expires: k.Expires, Why: "the token expired at " + k.Expires.UTC().Format(time.RFC3339)}
-		case !Valid(now, k.Issued, k.Expires):
+		case !Valid(now, k.Issued, k.Expires): // mutant: valid to the last second
 			return Entry{Issued: k.Issued, Expires: k.Expires, Why: "the token is about to expire, at " + k.Expires.UTC().Format(time.RFC3339)}
 		default:
 			return Entry{Valid: true, Issued: k.Issued, Expires: k.Expires}

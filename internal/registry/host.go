@@ -58,16 +58,24 @@ func PrivateHost(account, region string) (Host, error) {
 	if why := accountProblem(account); why != "" {
 		return Host{}, (&refusal{why: why, form: "ACCOUNT", example: exampleAccount}).of(account)
 	}
-	p, why := partitionOf(region)
-	if why != "" {
-		return Host{}, (&refusal{why: why, form: "REGION", example: "us-west-2"}).of(region)
+	if err := CheckRegion(region); err != nil {
+		return Host{}, err
 	}
+	p, _ := partitionOf(region)
 	return Host{
 		Name:      account + ".dkr.ecr." + region + "." + p.suffix,
 		Account:   account,
 		Region:    region,
 		Partition: p.id,
 	}, nil
+}
+
+// CheckRegion returns what is wrong with the name of a region.
+func CheckRegion(name string) error {
+	if _, why := partitionOf(name); why != "" {
+		return (&refusal{why: why, form: "REGION", example: "us-west-2"}).of(name)
+	}
+	return nil
 }
 
 func parseHost(name string) (Host, *refusal) {

@@ -62,7 +62,7 @@ func (s *Spec) readOptions(query string) []error {
 func (s *Spec) set(key, value string) (err error) {
 	switch key {
 	case "role_arn":
-		err = checkRole(value)
+		err = CheckRole(value)
 		s.Identity.Roles = append(s.Identity.Roles, value)
 	case "external_id":
 		err = checkWord(key, value, 2, 1224, "+=,.@:/-")
@@ -117,8 +117,8 @@ func readOptional(value string, hasValue bool) (bool, error) {
 	return false, fmt.Errorf("optional: %s is neither true nor false; write optional alone, or optional=true", quote(value))
 }
 
-// checkRole wants arn:PARTITION:iam::ACCOUNT:role/[PATH/]NAME.
-func checkRole(arn string) error {
+// CheckRole returns what is wrong with the ARN of a role: arn:PARTITION:iam::ACCOUNT:role/[PATH/]NAME.
+func CheckRole(arn string) error {
 	refuse := func(why string) error {
 		return fmt.Errorf("role_arn: %s: %s; expected arn:PARTITION:iam::ACCOUNT:role/NAME, for example %s", quote(arn), why, exampleRole)
 	}

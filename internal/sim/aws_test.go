@@ -11,7 +11,48 @@ import (
 	"ecr-refresher/internal/fault"
 	"ecr-refresher/internal/secret"
 	"ecr-refresher/internal/token"
+	"ecr-refresher/internal/writer"
 )
+
+// aws is what is true of the scopes, the registries and their tokens.
+type aws struct {
+	sites    []*site
+	byScope  map[token.Scope]*site
+	siteOf   map[string]*site // by host
+	number   map[string]int   // of a registry, by host
+	verdicts []*rand.Rand     // by registry: whether it accepts a token
+	hosts    []string
+	ours     map[string]bool   // hosts
+	issued   map[string]*issue // by auth
+	sums     map[writer.Sum]*issue
+}
+
+func newAWS(cfg settings, rng *rand.Rand, stream func(n uint64) *rand.Rand) aws {
+	a := aws{
+		byScope: map[token.Scope]*site{}, siteOf: map[string]*site{}, number: map[string]int{}, ours: map[string]bool{},
+		issued: map[string]*issue{}, sums: map[writer.Sum]*issue{},
+	}
+	for i, s := range cfg.specs {
+		key := token.ScopeOf(s)
+		st := a.byScope[key]
+		if st == nil {
+			st = &site{n: len(a.sites), scope: key, life: cfg.life, rng: stream(50 + uint64(len(a.sites)))}
+			if !cfg.long && rng.IntN(4) == 0 {
+				st.life = cfg.life + time.Duration(rng.Int64N(int64(cfg.life)))
+			}
+			st.life = min(st.life, 12*time.Hour)
+			a.sites = append(a.sites, st)
+			a.byScope[key] = st
+		}
+		st.registers++
+		for _, h := range s.Hosts() {
+			a.siteOf[h], a.ours[h], a.number[h] = st, true, i
+			a.hosts = append(a.hosts, h)
+		}
+		a.verdicts = append(a.verdicts, stream(1000+uint64(i)))
+	}
+	return a
+}
 
 // site is one scope as AWS sees it.
 type site struct {
@@ -59,7 +100,7 @@ func (s source) Token(ctx context.Context, sc token.Scope) (token.Token, error) 
 		w.mu.Unlock()
 		return token.Token{}, errDead
 	}
-	p.calls[st.n].start(w, p, st)
+	p.sites[st.n].calls.start(w, p, st)
 	kind := ""
 	if st.trouble.kind != "" && st.rng.Float64() < st.trouble.share {
 		kind = st.trouble.kind
@@ -68,8 +109,8 @@ func (s source) Token(ctx context.Context, sc token.Scope) (token.Token, error) 
 	if kind == "slow" {
 		takes += time.Duration(st.rng.Int64N(int64(st.trouble.slow)))
 	}
-	if skew := w.wall().Sub(w.trueNow()); kind == "" && skew.Abs() > 5*time.Minute && !p.calls[st.n].skewTold {
-		kind, p.calls[st.n].skewTold = string(fault.ClockSkew), true // the SDK learns the difference from the refusal
+	if skew := w.wall().Sub(w.trueNow()); kind == "" && skew.Abs() > 5*time.Minute && !p.sites[st.n].calls.skewTold {
+		kind, p.sites[st.n].calls.skewTold = string(fault.ClockSkew), true // the SDK learns the difference from the refusal
 	}
 	transit := time.Duration(st.rng.Int64N(int64(min(takes, 800*time.Millisecond)))) // how old the answer is when it arrives
 	if kind == "hang" {
@@ -114,13 +155,13 @@ func (s source) Token(ctx context.Context, sc token.Scope) (token.Token, error) 
 	w.issued[auth] = &issue{st, st.serial, t.Issued, t.Expires}
 	t.Auth = secret.New(auth)
 	w.sums[t.Auth.Sum()] = w.issued[auth]
-	p.answered[st.n] = answered{w.mono(), w.trueNow(), t.Expires.Sub(t.Issued)}
+	p.sites[st.n].answered = answered{w.mono(), w.trueNow(), t.Expires.Sub(t.Issued)}
 	if p.anchored < 0 {
 		p.oriented = w.mono()
 	}
 	p.anchored = w.mono()
 	w.event("issued", st.n, st.serial)
-	p.calls[st.n].success(w, t.Expires.Sub(t.Issued))
+	p.sites[st.n].calls.success(w, t.Expires.Sub(t.Issued))
 	p.count(st, "")
 	w.kick()
 	return t, nil
@@ -153,108 +194,51 @@ func (s source) Accepts(ctx context.Context, host string, auth secret.Secret) er
 		w.breach("%s is asked about a token that AWS never issued", host)
 	}
 	st := w.siteOf[host]
-	p.calls[st.n].trigger(w)
+	p.sites[st.n].calls.trigger(w)
 	w.stats.rejections++
 	return &fault.Error{Class: fault.TokenRejected, Op: "ask " + host, Err: errors.New("401")}
 }
 
-// calls is an account of one scope's calls by one process, kept beside a second reading of the policy.
-type calls struct {
-	asked    bool
-	skewTold bool          // AWS has refused a call because of the date: the SDK knows the difference
-	last     time.Duration // the start of the last call, on the elapsed clock
-	end      time.Duration // and its end
-	lo, hi   time.Duration // the next call is due so long after the end; hi 0: unknown
-	sure     bool          // lo and hi are exact
-	free     bool          // somebody asked for a call out of turn
-	paused   int           // world.pauses at the end of the last call
-	failed   int
-	class    fault.Class
-	gap      float64 // seconds that were waited less than the mean, in sum
-	spread   float64 // the variance of that
-	samples  int
-	hour     []time.Duration // starts within an hour
-	extra    int             // out of turn, since the process started
-}
-
-// trigger says that the next call may come out of turn.
-func (c *calls) trigger(*world) { c.free = true; c.extra++ }
-
-func (c *calls) start(w *world, p *process, st *site) {
-	now := w.elapsed()
-	w.event("call", st.n, p.n)
-	w.stats.calls++
-	if c.asked {
-		gap := now - c.end
-		switch {
-		case now-c.last < time.Second:
-			w.breach("site %d is asked at %s and at %s, less than a second apart", st.n, c.last, now)
-		case c.free || c.hi == 0:
-		case gap < c.lo-time.Millisecond:
-			w.breach("site %d is asked again after %s, and %s at the least is the policy (after %q, %d in a row)", st.n, gap, c.lo, c.class, c.failed)
-		case gap > c.hi+2*time.Second && c.paused == w.pauses:
-			w.breach("site %d is asked again after %s, and %s at the most is the policy (after %q, %d in a row)", st.n, gap, c.hi, c.class, c.failed)
-		case c.sure && c.failed > 0 && c.hi > c.lo && c.paused == w.pauses:
-			c.samples++
-			c.gap += (gap - (c.lo+c.hi)/2).Seconds()
-			d := (c.hi - c.lo).Seconds()
-			c.spread += d * d / 12
-			if c.gap < 0 && c.gap*c.gap > 36*c.spread && c.samples > 10 {
-				w.breach("site %d is hammered: %d retries came %.0f s sooner than a full jitter has them come", st.n, c.samples, -c.gap)
-			}
-		}
-	}
-	for len(c.hour) > 0 && now-c.hour[0] > time.Hour {
-		c.hour = c.hour[1:]
-	}
-	c.hour = append(c.hour, now)
-	// 20 s at the most, 10.5 on average, near the end of a token; a renewal at 0.4 of its life at the earliest.
-	if most := 450 + 60 + int(time.Hour/(st.life*2/5)) + c.extra; len(c.hour) > most {
-		w.breach("site %d is asked %d times within an hour: %d is the bound", st.n, len(c.hour), most)
-	}
-	c.asked, c.free, c.last = true, false, now
-}
-
-func (c *calls) success(w *world, life time.Duration) {
-	c.end, c.failed, c.class, c.paused = w.elapsed(), 0, "", w.pauses
-	c.lo, c.hi, c.sure = max(life*4/10-time.Second, 0), max(life/2, time.Second), false
-}
-
-// failure notes what the policy says of the next call.
-func (c *calls) failure(w *world, p *process, st *site, class fault.Class) {
-	c.failed++
-	c.class, c.end, c.paused = class, w.elapsed(), w.pauses
-	held, left, known := p.left(w, st)
-	limits := func(urgent bool) (lo, hi time.Duration) {
-		lo, hi = time.Second, time.Second
-		if permanent[class] {
-			lo = 5 * time.Second
-			if held {
-				lo = 30 * time.Second
-			}
-			hi = lo
-		}
-		for range min(c.failed-1, 12) {
-			hi = min(2*hi, 5*time.Minute)
-		}
-		if class == fault.Throttled { // its waits are make fleet's to judge
-			return time.Second, 5 * time.Minute
-		}
-		if held && urgent {
-			hi = min(hi, 20*time.Second)
-		}
-		if class == fault.CredentialsUnavailable && w.elapsed()-p.born < time.Minute {
-			hi = min(hi, 2*time.Second)
-		}
-		return min(lo, hi), hi
-	}
-	c.lo, c.hi = limits(left < 0.05)
-	c.sure = known && class != fault.Throttled
-	if !known {
-		lo, hi := limits(left >= 0.05)
-		c.lo, c.hi = min(c.lo, lo), max(c.hi, hi)
+// seedNoise makes sites fail now and then throughout.
+func (w *world) seedNoise() {
+	for _, s := range w.sites {
+		w.calm(s)
 	}
 }
 
-// permanent are the classes that stay until somebody changes something.
-var permanent = map[fault.Class]bool{fault.NoCredentials: true, fault.AccessDenied: true, fault.AssumeRole: true, fault.TLS: true, fault.BadRequest: true}
+// calm is a site's state without a trouble.
+func (w *world) calm(s *site) {
+	s.trouble = trouble{}
+	if w.cfg.noise > 0 {
+		s.trouble = trouble{kind: string(fault.ServerError), share: w.cfg.noise}
+	}
+	s.since = w.mono()
+}
+
+func (w *world) awsTrouble() {
+	kinds := []trouble{
+		{"hang", 1, 0}, {"hang", 0.5, 0}, {"slow", 1, 9 * time.Second}, {"expired", 1, 0}, {"expired", 0.3, 0},
+		{string(fault.Network), 1, 0}, {string(fault.ServerError), 1, 0}, {string(fault.Throttled), 1, 0}, {string(fault.Throttled), 0.8, 0},
+		{string(fault.AccessDenied), 1, 0}, {string(fault.AssumeRole), 1, 0}, {string(fault.CredentialsUnavailable), 1, 0}, {string(fault.CredentialsUnavailable), 0.5, 0},
+		{string(fault.NoCredentials), 1, 0}, {string(fault.TLS), 1, 0}, {string(fault.BadRequest), 1, 0}, {string(fault.Network), 0.5, 0}, {string(fault.Timeout), 1, 0},
+	}
+	t := kinds[w.rng.IntN(len(kinds))]
+	hit := w.sites
+	if w.rng.IntN(2) == 0 {
+		hit = w.sites[w.rng.IntN(len(w.sites)):][:1]
+	}
+	lasts := w.between(3*time.Second, w.cfg.life*5/2)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.event("trouble", t.kind, len(hit), lasts)
+	for _, s := range hit {
+		s.trouble = t
+	}
+	w.in(lasts, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		for _, s := range hit {
+			w.calm(s)
+		}
+	})
+}

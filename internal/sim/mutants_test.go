@@ -2,68 +2,215 @@ package sim
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
 
 var mutate = flag.Duration("mutants", 0, "TestMutants: how long each mutant's worlds may take to see it; 0: not at all")
 
-// mutants are bugs that no seam reaches: a piece of the code under test, and what stands in its place. The code is compiled anew
-// for each by go test -overlay; the tree is not touched.
-var mutants = map[string]struct{ file, from, to string }{
-	"an expired token is put back":            {"refresh/output.go", "g != nil && now.Before(g.Expires) {", "g != nil {\n_ = now"},
-	"the back-off does not grow":              {"refresh/policy.go", "ceiling = min(2*ceiling, mostBackoff)", "ceiling = min(ceiling, mostBackoff)"},
-	"no least interval":                       {"refresh/scope.go", "s.due = max(s.due, s.called+MinInterval)", ""},
-	"a failed write waits for the tick":       {"refresh/output.go", "\to.changed = true\n\tbefore := Class", "\tbefore := Class"},
-	"clock steps are not noticed":             {"refresh/loop.go", "step != 0 {", "step != 0 && false {"},
-	"the local clock once AWS has answered":   {"refresh/clock.go", "return a.date.Add(a.clock.Elapsed() - a.elapsed)", "return a.clock.Wall()"},
-	"no slow look":                            {"refresh/loop.go", "range l.outputs {\n\t\to.changed = true", "range l.outputs {\n\t\t_ = o"},
-	"adopted whatever the scope":              {"refresh/scope.go", "g.Scope != s.state.Scope.String() ||", ""},
-	"adopted whatever the expiry":             {"refresh/scope.go", "g.Expires.After(now.Add(adoptLife)) ||", ""},
-	"what seemed expired is never looked at":  {"refresh/scope.go", "l.doubted = append(l.doubted, recalled)", ""},
-	"adopted tokens keep a wrong clock's due": {"refresh/scope.go", "if s.grant != nil && !s.asked {", "if false {"},
-	"the oldest known token is forgotten":     {"refresh/scope.go", "func(k Known) bool { return !l.stands(k, known) }", "func(k Known) bool { return true }"},
-	"the other output's token is unknown":     {"refresh/scope.go", "l.know(s, &g, 0) // in", "// in"},
-	"valid to the last second":                {"refresh/snapshot.go", "case !Valid(now, k.Issued, k.Expires):", "case false:"},
-	"a race is not noticed":                   {"writer/replace.go", "case now != old:", "case now != old && false:"},
-	"the state is written last":               {"writer/file.go", "func() { f.saveState(d, want) }", "func() {}"},
-	"what failed to be durable stays so":      {"writer/file.go", "if f.durable || !f.seen.exists {", "if true {"},
-	"nothing is tidied":                       {"writer/file.go", "if !f.tidy && len(want) > 0 {", "if false {"},
-	"a wrong mode is left":                    {"writer/file.go", "if !changed && f.seen.stamp.mode.Perm() == f.mode {", "if !changed {"},
-	"an answer waits for a loop that left":    {"refresh/loop.go", "case l.events <- f:\n\tcase <-ctx.Done():\n\t}", "case l.events <- f:\n\t}"},
-	"another task's state is believed":        {"writer/state.go", " || s.Task != task", " || task == \"\""},
+// mutants are bugs that no seam reaches. Each has a place in the code under test, which a comment at the end of a line marks with
+// "mutant: NAME", and a change of the syntax on that line. Neither depends on what things are called or in which file they are.
+var mutants = map[string]mutation{
+	"an expired token is put back":            always,
+	"the back-off does not grow":              deleted,
+	"no least interval":                       deleted,
+	"a failed write waits for the tick":       deleted,
+	"clock steps are not noticed":             never,
+	"the local clock once AWS has answered":   always,
+	"no slow look":                            deleted,
+	"adopted whatever the scope":              never,
+	"adopted whatever the expiry":             never,
+	"what seemed expired is never looked at":  deleted,
+	"adopted tokens keep a wrong clock's due": never,
+	"the oldest known token is forgotten":     never,
+	"the other output's token is unknown":     deleted,
+	"valid to the last second":                never,
+	"a race is not noticed":                   never,
+	"the state is written last":               deleted,
+	"what failed to be durable stays so":      always,
+	"nothing is tidied":                       never,
+	"a wrong mode is left":                    always,
+	"an answer waits for a loop that left":    deleted,
+	"another task's state is believed":        never,
 }
 
+// mutation is a change of the piece of syntax that starts on the marked line.
+type mutation struct {
+	of      string // what it changes, for an error
+	pick    func(n ast.Node) []ast.Node
+	replace func(n ast.Node, source string) string
+}
+
+var (
+	// deleted is a statement, or a case of a select, that is never reached.
+	deleted = mutation{"a statement", statements, func(n ast.Node, source string) string {
+		if _, ok := n.(*ast.CommClause); ok {
+			return ""
+		}
+		return "if false {\n" + source + "\n}" // its variables count as used
+	}}
+	// always and never change a condition: of an if or a case, a part of one that has a line of its own, or what is returned.
+	always = mutation{"a condition", conditions, func(_ ast.Node, source string) string { return "(" + source + " || true)" }}
+	never  = mutation{"a condition", conditions, func(_ ast.Node, source string) string { return "((" + source + ") && false)" }}
+)
+
+func statements(n ast.Node) []ast.Node {
+	switch n.(type) {
+	case *ast.BlockStmt:
+	case ast.Stmt:
+		return []ast.Node{n}
+	}
+	return nil
+}
+
+func conditions(n ast.Node) (found []ast.Node) {
+	switch n := n.(type) {
+	case *ast.IfStmt:
+		found = append(found, n.Cond)
+	case *ast.CaseClause:
+		for _, e := range n.List {
+			found = append(found, e)
+		}
+	case *ast.ReturnStmt:
+		for _, e := range n.Results {
+			found = append(found, e)
+		}
+	case *ast.BinaryExpr:
+		if n.Op == token.LAND || n.Op == token.LOR {
+			found = append(found, n.X, n.Y)
+		}
+	}
+	return found
+}
+
+// apply returns a file's source with the mutation on a line.
+func (m mutation) apply(source []byte, line int) ([]byte, error) {
+	files := token.NewFileSet()
+	tree, err := parser.ParseFile(files, "", source, parser.SkipObjectResolution)
+	if err != nil {
+		return nil, err
+	}
+	var found []ast.Node // the outermost ones on the line
+	ast.Inspect(tree, func(n ast.Node) bool {
+		for _, c := range m.pick(n) {
+			inside := len(found) > 0 && c.Pos() >= found[len(found)-1].Pos() && c.End() <= found[len(found)-1].End()
+			if files.Position(c.Pos()).Line == line && !inside {
+				found = append(found, c)
+			}
+		}
+		return true
+	})
+	if len(found) != 1 {
+		return nil, fmt.Errorf("%d times %s starts on the marked line, and it must be once: put what the mutant changes on a line of its own", len(found), m.of)
+	}
+	from, to := files.Position(found[0].Pos()).Offset, files.Position(found[0].End()).Offset
+	mutant := string(source[:from]) + m.replace(found[0], string(source[from:to])) + string(source[to:])
+	if _, err := parser.ParseFile(token.NewFileSet(), "", mutant, 0); err != nil {
+		return nil, fmt.Errorf("the mutant does not parse: %w", err)
+	}
+	return []byte(mutant), nil
+}
+
+// place is a marked line.
+type place struct {
+	path   string
+	line   int
+	source []byte
+}
+
+var marker = regexp.MustCompile(`//.*\bmutant: (.+)$`)
+
+// marked finds the marked lines of the module's packages.
+func marked(t *testing.T) map[string][]place {
+	t.Helper()
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	places := map[string][]place{}
+	err = filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		source, err := os.ReadFile(path)
+		n := 0
+		for line := range strings.Lines(string(source)) {
+			n++
+			if m := marker.FindStringSubmatch(strings.TrimSpace(line)); m != nil {
+				places[m[1]] = append(places[m[1]], place{path, n, source})
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return places
+}
+
+// plantAt makes the mutant of that name.
+func plantAt(places map[string][]place, name string) (path string, mutant []byte, err error) {
+	switch at := places[name]; len(at) {
+	case 1:
+		if mutant, err = mutants[name].apply(at[0].source, at[0].line); err != nil {
+			return "", nil, fmt.Errorf("%s:%d: %w", at[0].path, at[0].line, err)
+		}
+		return at[0].path, mutant, nil
+	case 0:
+		return "", nil, errors.New(`no line is marked with "// mutant: ` + name + `": mark the place in the code where this bug can be made now`)
+	default:
+		return "", nil, fmt.Errorf("marked in %s and in %s", at[0].path, at[1].path)
+	}
+}
+
+// Each mutant has its place, and each marked place its mutant.
+func TestMutantsHavePlaces(t *testing.T) {
+	places := marked(t)
+	for name := range mutants {
+		if _, _, err := plantAt(places, name); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, at := range places {
+		if _, ok := mutants[name]; !ok {
+			t.Errorf("%s:%d: the list of mutants has no %q", at[0].path, at[0].line, name)
+		}
+	}
+}
+
+// TestMutants compiles the code anew for each mutant, by go test -overlay, and wants its worlds to see it. The tree is not touched.
 func TestMutants(t *testing.T) {
 	if *mutate == 0 {
 		t.Skip("-mutants 1m")
 	}
-	for name, m := range mutants {
+	places := marked(t)
+	for name := range mutants {
 		t.Run(name, func(t *testing.T) {
+			path, source, err := plantAt(places, name)
+			if err != nil {
+				t.Fatal(err)
+			}
 			dir := t.TempDir()
-			path, err := filepath.Abs("../" + m.file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			b, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if n := strings.Count(string(b), m.from); n != 1 {
-				t.Fatalf("%q stands %d times in %s: the mutant needs another place", m.from, n, path)
-			}
-			mutant := filepath.Join(dir, "mutant.go")
-			overlay, _ := json.Marshal(map[string]any{"Replace": map[string]string{path: mutant}})
-			for file, content := range map[string]string{mutant: strings.Replace(string(b), m.from, m.to, 1), filepath.Join(dir, "overlay.json"): string(overlay)} {
-				if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			mutant, overlay := filepath.Join(dir, "mutant.go"), filepath.Join(dir, "overlay.json")
+			replace, _ := json.Marshal(map[string]any{"Replace": map[string]string{path: mutant}})
+			for file, content := range map[string][]byte{mutant: source, overlay: replace} {
+				if err := os.WriteFile(file, content, 0o600); err != nil {
 					t.Fatal(err)
 				}
 			}
-			cmd := exec.CommandContext(t.Context(), "go", "test", "-vet=off", "-count=1", "-timeout", "5m", "-overlay", filepath.Join(dir, "overlay.json"), ".", "-run", "TestWorld", "-budget", mutate.String())
+			cmd := exec.CommandContext(t.Context(), "go", "test", "-vet=off", "-count=1", "-timeout", "5m", "-overlay", overlay,
+				".", "-run", "TestWorld", "-budget", mutate.String())
 			out, err := cmd.CombinedOutput()
 			_, seen, _ := strings.Cut(string(out), ": at ")
 			switch {

@@ -2,8 +2,6 @@ package sim
 
 import (
 	"context"
-	"encoding/json"
-	"io/fs"
 	"strings"
 	"sync"
 	"testing"
@@ -15,24 +13,25 @@ import (
 	"ecr-refresher/internal/secret"
 	"ecr-refresher/internal/token"
 	"ecr-refresher/internal/writer"
+	"ecr-refresher/internal/writer/disktest"
 )
 
 // plants are bugs that somebody could make. A check that cannot fail is none: each must be seen, within so many worlds, and by a
-// breach that speaks of it. Bugs that no seam reaches are in mutants.sh.
+// breach that speaks of it. Bugs that no seam reaches are in mutants_test.go.
 var plants = map[string]struct {
 	worlds int
 	says   string
 	plant  plant
 }{
-	"no fsync of the file":          {2, "renamed before its content", onLayer(func(l *twisted) { l.noFsync = true })},
-	"no fsync of the directory":     {2, "the directory is not synced", onLayer(func(l *twisted) { l.noSyncDir = true })},
-	"mode after the content":        {2, "content comes before the mode", onLayer(func(l *twisted) { l.lateMode = true })},
-	"temporary file open to all":    {8, "content in a temporary file of mode", onLayer(func(l *twisted) { l.wideOpen = true })},
-	"foreign entries dropped":       {8, "foreign content was", onLayer(func(l *twisted) { l.selfish = true })},
-	"no look before the rename":     {2, "renamed without a look", onLayer(func(l *twisted) { l.blind = true })},
-	"temporary file left behind":    {20, "is left behind", onLayer(func(l *twisted) { l.untidy = true })},
-	"descriptor leaked":             {8, "descriptors open", onLayer(func(l *twisted) { l.leaky = true })},
-	"torn write":                    {2, "does not parse", onLayer(func(l *twisted) { l.torn = true })},
+	"no fsync of the file":          {2, "renamed before its content", onLayer(disktest.Faulty{NoFsync: true})},
+	"no fsync of the directory":     {2, "the directory is not synced", onLayer(disktest.Faulty{NoSyncDir: true})},
+	"mode after the content":        {2, "content comes before the mode", onLayer(disktest.Faulty{LateMode: true})},
+	"temporary file open to all":    {8, "content in a temporary file of mode", onLayer(disktest.Faulty{WideOpen: true})},
+	"foreign entries dropped":       {8, "foreign content was", onLayer(disktest.Faulty{Selfish: true})},
+	"no look before the rename":     {2, "renamed without a look", onLayer(disktest.Faulty{Blind: true})},
+	"temporary file left behind":    {20, "is left behind", onLayer(disktest.Faulty{Untidy: true})},
+	"descriptor leaked":             {8, "descriptors open", onLayer(disktest.Faulty{Leaky: true})},
+	"torn write":                    {2, "does not parse", onLayer(disktest.Faulty{Torn: true})},
 	"drift is not repaired":         {20, "", onOutput(func(f refresh.File) refresh.File { return &lazy{File: f} })},
 	"output never tried again":      {20, "", onOutput(func(f refresh.File) refresh.File { return &sulking{File: f} })},
 	"old token put back":            {20, "older|after [0-9]+ was written|expired|about to expire", onOutput(func(f refresh.File) refresh.File { return &stuck{File: f} })},
@@ -77,11 +76,11 @@ func anyOf(words, in string) bool {
 	return false
 }
 
-func onLayer(set func(*twisted)) plant {
+func onLayer(mistakes disktest.Faulty) plant {
 	return plant{layer: func(l writer.Layer) writer.Layer {
-		t := &twisted{Layer: l}
-		set(t)
-		return t
+		mistakes := mistakes
+		mistakes.Layer = l
+		return &mistakes
 	}}
 }
 
@@ -90,132 +89,6 @@ func onOutput(wrap func(refresh.File) refresh.File) plant {
 		o.File = wrap(o.File)
 		return o
 	}}
-}
-
-// twisted is a layer between the writer and the disk that leaves steps out, as a faulty writer would.
-type twisted struct {
-	writer.Layer
-	noFsync, noSyncDir, lateMode, wideOpen, selfish, blind, untidy, leaky, torn bool
-}
-
-func (l *twisted) Open(path string) (writer.LayerDir, error) {
-	d, err := l.Layer.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	return &twistedDir{LayerDir: d, l: l}, nil
-}
-
-type twistedDir struct {
-	writer.LayerDir
-	l    *twisted
-	seen fs.FileInfo // of the config, when it was read
-	gone bool
-}
-
-func (d *twistedDir) Read(name string, most int64) ([]byte, fs.FileInfo, error) {
-	b, info, err := d.LayerDir.Read(name, most)
-	if name == config {
-		d.seen, d.gone = info, err != nil
-	}
-	return b, info, err
-}
-
-func (d *twistedDir) Lstat(name string) (fs.FileInfo, error) {
-	if d.l.blind && name == config && (d.seen != nil || d.gone) {
-		if d.gone {
-			return nil, fs.ErrNotExist
-		}
-		return d.seen, nil
-	}
-	return d.LayerDir.Lstat(name)
-}
-
-func (d *twistedDir) Create(name string) (writer.LayerFile, error) {
-	f, err := d.LayerDir.Create(name)
-	if err != nil {
-		return nil, err
-	}
-	t := &twistedFile{LayerFile: f, l: d.l, config: strings.Contains(name, config+".tmp")}
-	if d.l.wideOpen {
-		return t, f.Chmod(0o666)
-	}
-	return t, nil
-}
-
-func (d *twistedDir) Remove(name string) error {
-	if d.l.untidy {
-		return nil
-	}
-	return d.LayerDir.Remove(name)
-}
-
-func (d *twistedDir) Close() error {
-	if d.l.leaky && d.seen != nil {
-		return nil
-	}
-	return d.LayerDir.Close()
-}
-
-func (d *twistedDir) Sync(parent string) error {
-	if d.l.noSyncDir {
-		return nil
-	}
-	return d.LayerDir.Sync(parent)
-}
-
-type twistedFile struct {
-	writer.LayerFile
-	l      *twisted
-	config bool
-	mode   fs.FileMode
-	buf    []byte
-}
-
-func (f *twistedFile) Chmod(mode fs.FileMode) error {
-	f.mode = mode
-	if f.l.lateMode || f.l.wideOpen {
-		return nil
-	}
-	return f.LayerFile.Chmod(mode)
-}
-
-func (f *twistedFile) Write(b []byte) (int, error) {
-	switch {
-	case f.config && f.l.selfish:
-		f.buf = append(f.buf, b...)
-		return len(b), nil
-	case f.config && f.l.torn:
-		n, err := f.LayerFile.Write(b[:len(b)-1])
-		return n + 1, err
-	}
-	return f.LayerFile.Write(b)
-}
-
-func (f *twistedFile) Sync() error {
-	if f.config && f.l.selfish {
-		var doc map[string]any
-		_ = json.Unmarshal(f.buf, &doc)
-		auths, _ := doc["auths"].(map[string]any)
-		for host := range auths {
-			if strings.Contains(host, "registry") {
-				delete(auths, host)
-			}
-		}
-		b, _ := json.Marshal(map[string]any{"auths": auths})
-		if _, err := f.LayerFile.Write(b); err != nil {
-			return err
-		}
-	}
-	if f.l.lateMode || f.l.wideOpen {
-		if err := f.LayerFile.Chmod(f.mode); err != nil {
-			return err
-		}
-	}
-	if f.l.noFsync {
-		return nil
-	}
-	return f.LayerFile.Sync()
 }
 
 // lazy writes new tokens, and never looks again.
@@ -305,7 +178,7 @@ func (f *gullible) Recall() map[string]writer.Grant {
 	g.p.w.mu.Lock()
 	defer g.p.w.mu.Unlock()
 	found := map[string]writer.Grant{}
-	d := v.parsed(v.names[config])
+	d := v.parsed(v.config())
 	if d == nil || !d.ok {
 		return found
 	}

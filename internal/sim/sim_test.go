@@ -8,7 +8,6 @@ import (
 	"os"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,9 +22,6 @@ var (
 	replays  = flag.Int("replays", 1, "how many worlds TestReplay lives through twice")
 	first    = flag.Uint64("first", 1, "the first seed")
 )
-
-func load(d *time.Duration) int64             { return atomic.LoadInt64((*int64)(d)) }
-func store(d *time.Duration, v time.Duration) { atomic.StoreInt64((*int64)(d), int64(v)) }
 
 func sumOf(auth string) string {
 	sum := sha256.Sum256([]byte(auth))

@@ -192,7 +192,7 @@ func troubles(s health.Status) []trouble {
 			add(how, string(o.Error.Class), o.Error.Message, o.Error.Cure, o.Path)
 		}
 		if o.Contested {
-			add(warn, "contested", "another program changes our entries again and again", health.ContestedCure, o.Path)
+			add(warn, "contested", "another program changes our entries again and again", refresh.ContestedCure, o.Path)
 		}
 		for _, e := range o.Broken {
 			add(warn, "entry that breaks the file", e.Key+": "+e.Problem+"; "+e.Readers, refresh.BrokenCure, o.Path)

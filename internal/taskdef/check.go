@@ -62,6 +62,10 @@ func Check(doc []byte) ([]Finding, error) {
 		c.fail("", r.What, r.Cure)
 		return c.findings, nil
 	}
+	if isEmptyList(raw["containerDefinitions"]) {
+		c.fail(".containerDefinitions", emptyList, "Give the containers of the task.")
+		return c.findings, nil
+	}
 	if !c.conform("", raw, definitionShape) {
 		return c.findings, nil
 	}
@@ -109,11 +113,18 @@ func rawDefinition(doc []byte) (raw map[string]any, list bool, err error) {
 		return v, false, nil
 	case []any:
 		if len(v) == 0 {
-			return nil, true, errors.New("the list is empty")
+			return nil, true, errors.New(emptyList)
 		}
 		return map[string]any{"containerDefinitions": v}, true, nil
 	}
 	return nil, false, errors.New("it is neither a JSON object nor a list of containers")
+}
+
+const emptyList = "the list is empty"
+
+func isEmptyList(v any) bool {
+	l, ok := v.([]any)
+	return ok && len(l) == 0
 }
 
 // withoutNulls takes out what is null, in objects and in lists.
@@ -254,8 +265,8 @@ type (
 		ReadOnly        bool
 	}
 	portMapping struct {
-		ContainerPort, HostPort      int
-		ContainerPortRange, Protocol string
+		ContainerPort, HostPort            int
+		Name, ContainerPortRange, Protocol string
 	}
 )
 

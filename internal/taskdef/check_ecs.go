@@ -32,6 +32,7 @@ func (c *checker) ecs() {
 		c.order(i, k)
 		c.anyMounts(i, k)
 	}
+	c.hostPaths()
 	c.cycle()
 	c.fits()
 	if c.Tags != nil && len(*c.Tags) == 0 {
@@ -132,21 +133,46 @@ func (c *checker) order(i int, k container) {
 	}
 }
 
+// predecessor is a container that must be there before another one, and the key by which that one says so.
+type predecessor struct{ name, key string }
+
+// startsAfter returns all containers that the agent starts, or at least creates, before this one.
+func (k container) startsAfter() (all []predecessor) {
+	for _, d := range k.DependsOn {
+		all = append(all, predecessor{d.ContainerName, ".dependsOn"})
+	}
+	for _, v := range k.VolumesFrom {
+		all = append(all, predecessor{v.SourceContainer, ".volumesFrom"})
+	}
+	for _, l := range k.Links {
+		name, _, _ := strings.Cut(l, ":") // name:alias
+		all = append(all, predecessor{name, ".links"})
+	}
+	return all
+}
+
 // cycle finds containers that wait for each other, and reports the first circle.
 func (c *checker) cycle() {
 	done := make([]bool, len(c.Containers))
-	var visit func(i int, way []string) bool
-	visit = func(i int, way []string) bool {
+	// way has the containers up to i, each with the key by which it waits for the next one.
+	var visit func(i int, way []predecessor) bool
+	visit = func(i int, way []predecessor) bool {
 		name := c.Containers[i].Name
-		if at := slices.Index(way, name); at >= 0 {
-			c.fail(path(i, ".dependsOn"), "containers wait for each other: "+strings.Join(append(way[at:], name), " → "), "Remove one of these dependencies.")
+		if at := slices.IndexFunc(way, func(p predecessor) bool { return p.name == name }); at >= 0 {
+			var circle string
+			for _, p := range way[at:] {
+				circle += p.name + " → "
+			}
+			c.fail(path(i, way[at].key), "containers wait for each other: "+circle+name,
+				"Remove one of these dependencies; volumesFrom and links are dependencies, too.")
 			return true
 		}
 		if done[i] {
 			return false
 		}
-		for _, d := range c.Containers[i].DependsOn {
-			if on := c.container(d.ContainerName); on >= 0 && visit(on, append(slices.Clone(way), name)) {
+		for _, p := range c.Containers[i].startsAfter() {
+			next := append(slices.Clone(way), predecessor{name, p.key})
+			if on := c.container(p.name); on >= 0 && visit(on, next) {
 				return true
 			}
 		}

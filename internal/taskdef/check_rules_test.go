@@ -55,6 +55,7 @@ func TestRulesOfECS(t *testing.T) {
 	dep := func(name, condition string) map[string]any {
 		return map[string]any{"containerName": name, "condition": condition}
 	}
+	from := func(name string) []any { return []any{map[string]any{"sourceContainer": name}} }
 	for _, r := range []struct {
 		name    string
 		changes []change
@@ -77,6 +78,24 @@ func TestRulesOfECS(t *testing.T) {
 			{".containerDefinitions[3]", map[string]any{"name": "y", "image": "y", "dependsOn": []any{dep("x", "START")}}},
 			{app + ".dependsOn[1]", dep("y", "START")},
 		}, []string{"fail " + app + ".dependsOn"}},
+		{"a circle of volumesFrom", []change{
+			{".containerDefinitions[2]", map[string]any{"name": "x", "image": "x", "volumesFrom": from("y")}},
+			{".containerDefinitions[3]", map[string]any{"name": "y", "image": "x", "volumesFrom": from("x")}},
+		}, []string{"fail .containerDefinitions[2].volumesFrom"}},
+		{"a circle of three", []change{
+			{".containerDefinitions[2]", map[string]any{"name": "x", "image": "x", "volumesFrom": from("y")}},
+			{".containerDefinitions[3]", map[string]any{"name": "y", "image": "x", "volumesFrom": from("z")}},
+			{".containerDefinitions[4]", map[string]any{"name": "z", "image": "x", "volumesFrom": from("x")}},
+		}, []string{"fail .containerDefinitions[2].volumesFrom"}},
+		{"its own volumes", []change{{app + ".volumesFrom", from("app")}}, []string{"fail " + app + ".volumesFrom"}},
+		{"a circle of volumesFrom and dependsOn", []change{
+			{".containerDefinitions[2]", map[string]any{"name": "x", "image": "x", "volumesFrom": from("y")}},
+			{".containerDefinitions[3]", map[string]any{"name": "y", "image": "x", "dependsOn": []any{dep("x", "START")}}},
+		}, []string{"fail .containerDefinitions[2].volumesFrom"}},
+		{"volumesFrom and dependsOn in one direction", []change{
+			{".containerDefinitions[2]", map[string]any{"name": "x", "image": "x", "volumesFrom": from("y"), "dependsOn": []any{dep("y", "START")}}},
+			{".containerDefinitions[3]", map[string]any{"name": "y", "image": "x"}},
+		}, nil},
 		{"a diamond is no circle", []change{
 			{".containerDefinitions[2]", map[string]any{"name": "x", "image": "x", "dependsOn": []any{dep("refresher", "START"), dep("app", "START")}}},
 		}, nil},
@@ -113,6 +132,10 @@ func TestRulesOfECS(t *testing.T) {
 	} {
 		run(t, "taskdef.json", r.name, r.changes, r.want)
 	}
+	run(t, "taskdef-ec2.json", "a circle of links", []change{
+		{".containerDefinitions[2]", map[string]any{"name": "x", "image": "x", "memory": 8, "links": []any{"y:alias"}}},
+		{".containerDefinitions[3]", map[string]any{"name": "y", "image": "x", "memory": 8, "links": []any{"x"}}},
+	}, []string{"fail .containerDefinitions[2].links"})
 	run(t, "taskdef-ec2.json", "no memory anywhere", []change{{app + ".memory", gone{}}}, []string{"fail " + app + ".memory"})
 	run(t, "taskdef-ec2.json", "the task's memory is enough", []change{{app + ".memory", gone{}}, {".memory", "300"}}, nil)
 }

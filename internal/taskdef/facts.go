@@ -2,7 +2,6 @@ package taskdef
 
 import (
 	"encoding/json"
-	"net/url"
 	"strings"
 
 	"ecr-refresher/internal/registry"
@@ -62,7 +61,7 @@ func Partition(doc []byte) string {
 		}
 	}
 	for _, k := range d.Containers {
-		if k.LogConfiguration != nil && isRegion(k.LogConfiguration.Options["awslogs-region"]) {
+		if k.LogConfiguration != nil && registry.CheckRegion(k.LogConfiguration.Options["awslogs-region"]) == nil {
 			return registry.PartitionOf(k.LogConfiguration.Options["awslogs-region"])
 		}
 	}
@@ -75,11 +74,11 @@ func facts(doc []byte) (role, region string) {
 	if json.Unmarshal(asDefinition(doc), &d) != nil {
 		return "", ""
 	}
-	if isRole(d.TaskRoleArn) {
+	if registry.CheckRole(d.TaskRoleArn) == nil {
 		role = d.TaskRoleArn
 	}
 	for _, k := range d.Containers {
-		if k.LogConfiguration != nil && isRegion(k.LogConfiguration.Options["awslogs-region"]) {
+		if k.LogConfiguration != nil && registry.CheckRegion(k.LogConfiguration.Options["awslogs-region"]) == nil {
 			return role, k.LogConfiguration.Options["awslogs-region"]
 		}
 	}
@@ -90,15 +89,4 @@ func facts(doc []byte) (role, region string) {
 		}
 	}
 	return role, ""
-}
-
-// isRole takes what package registry takes for a role: it knows IAM's rules.
-func isRole(arn string) bool {
-	_, err := registry.ParseSpec(registry.DefaultName + "?role_arn=" + url.QueryEscape(arn))
-	return err == nil
-}
-
-func isRegion(name string) bool {
-	_, err := registry.PrivateHost("000000000000", name)
-	return err == nil
 }

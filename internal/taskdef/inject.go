@@ -148,6 +148,8 @@ func isDefinition(top fields, plain []byte) error {
 	case list && known:
 	case top.at("ContainerDefinitions") >= 0:
 		return errors.New("it has ContainerDefinitions with a capital, as CloudFormation writes it; the API's form is asked for: containerDefinitions")
+	case isEmptyList(raw["containerDefinitions"]):
+		return errors.New("containerDefinitions: " + emptyList)
 	case top.at("containerDefinitions") >= 0:
 		return nil
 	default:

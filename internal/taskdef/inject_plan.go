@@ -142,7 +142,7 @@ func (j *injection) whole() {
 		if r.arn != "" && j.def.list {
 			j.refuse("Set it in the definition that has the list in it.", "--%s: a list of containers has no place for a role", r.flag)
 		}
-		if r.arn != "" && !isRole(r.arn) {
+		if r.arn != "" && registry.CheckRole(r.arn) != nil {
 			j.refuse("Give the role as arn:aws:iam::123456789012:role/NAME.", "--%s: %q is no ARN of a role", r.flag, r.arn)
 		}
 	}
@@ -185,9 +185,9 @@ func (j *injection) choose() {
 
 // before collects whom a container waits for, and whom these wait for.
 func (j *injection) before(k container, seen map[string]bool) {
-	for _, d := range k.DependsOn {
+	for _, first := range k.startsAfter() {
 		for _, other := range j.def.Containers {
-			if other.Name == d.ContainerName && !seen[other.Name] {
+			if other.Name == first.name && !seen[other.Name] {
 				seen[other.Name] = true
 				j.before(other, seen)
 			}
@@ -212,6 +212,9 @@ func (j *injection) space() {
 		j.Path = pathpkg.Clean(j.Path)
 	} else if j.Path != "" {
 		j.refuse("Give an absolute path, such as /run/ecr.", "--path: %q is no directory that could be mounted", j.Path)
+	}
+	if strings.Contains(j.Path, ":") {
+		j.refuse("Choose a directory without one, such as /run/ecr.", "--path: %q has a colon in it, and docker cannot mount anything there", j.Path)
 	}
 	if pathpkg.Base(j.Path) == pathpkg.Base(defaultOutput) {
 		j.refuse("Give the directory that has it in it, such as /run/ecr.", "--path: %q is the file's name; give the directory", j.Path)

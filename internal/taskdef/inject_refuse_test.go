@@ -72,6 +72,12 @@ func TestInjectRefuses(t *testing.T) {
 		{"host network without a port", "taskdef-ec2.json", []change{{".networkMode", "host"}}, Options{}, "the port is everybody's", "--port=N"},
 		{"port taken", "", []change{{app + ".portMappings", []any{map[string]any{"containerPort": 9327}}}}, Options{}, "app has the port 9327 already", "--port"},
 		{"no port", "", nil, Options{Port: 70000}, "no port 70000", "1 to 65535"},
+		{"a path with a colon", "", nil, Options{Path: "/run:ecr"}, `--path: "/run:ecr" has a colon in it`, "without one"},
+		{"a path with a colon at its end", "", nil, Options{Path: "/run/ecr:"}, "has a colon in it", "without one"},
+		{"a path of DOCKER_CONFIG with a colon", "", env("DOCKER_CONFIG", "/run:ecr"), Options{Path: "/run:ecr"}, "has a colon in it", "without one"},
+		{"a circle by volumesFrom", "taskdef-ec2.json", []change{
+			{".containerDefinitions[1]", map[string]any{"name": "refresher", "image": "ecr-refresher:1", "memory": 64, "essential": false, "volumesFrom": []any{map[string]any{"sourceContainer": "app"}}}}},
+			Options{Containers: []string{"app"}}, "containers wait for each other", "volumesFrom"},
 		{"relative path", "", nil, Options{Path: "run/ecr"}, `"run/ecr" is no directory`, "absolute path"},
 		{"wrong registry", "", nil, Options{Registries: []string{"docker.io"}}, "--registry: ", "docs/registries.md"},
 		{"wrong role", "", nil, Options{TaskRole: "admin"}, `--task-role: "admin" is no ARN`, "arn:aws:iam::"},
@@ -156,5 +162,16 @@ func TestInjectRefusesNoDefinition(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "task definition: ") {
 			t.Errorf("%q: %v, want %q", doc, err, want)
 		}
+	}
+}
+
+// A container whose volumes are needed before the sidecar starts cannot wait for the sidecar, and gets no login by default.
+func TestInjectLeavesOutWhatComesFirst(t *testing.T) {
+	const doc = `{"family":"f","taskRoleArn":"arn:aws:iam::123456789012:role/t","containerDefinitions":[
+		{"name":"refresher","image":"ecr-refresher:1","memory":64,"essential":false,"volumesFrom":[{"sourceContainer":"data"}]},
+		{"name":"data","image":"d:1","memory":64},{"name":"app","image":"a:1","memory":64}]}`
+	out := decode(t, inject(t, []byte(doc), Options{Image: "registry.example.com/ecr-refresher:1"}).Document)
+	if look(out, ".containerDefinitions[1].dependsOn") != nil || look(out, ".containerDefinitions[2].dependsOn") == nil {
+		t.Errorf("%s", marshal(t, out))
 	}
 }

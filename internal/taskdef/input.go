@@ -13,7 +13,7 @@ import (
 	"ecr-refresher/internal/textfile"
 )
 
-// described by what it is: the documents that are taken for a task definition, and what to do with each.
+// What to give instead of each kind of document that is not a task definition.
 const (
 	describeIt  = "Give what 'aws ecs describe-task-definition' prints of it."
 	registerIt  = "Deploy it once, then give what 'aws ecs describe-task-definition' prints; deploy/cloudformation.yaml shows the sidecar in a template."
@@ -67,6 +67,8 @@ func recognised(top map[string]any) (r Reason, ok bool) {
 	case has("apiVersion", "kind"):
 		return Reason{"this is a Kubernetes manifest, not a task definition",
 			"Write a task definition for ECS."}, true
+	case isObject("auths"), isText("credsStore"), isObject("credHelpers"):
+		return Reason{"this is a docker config.json, not a task definition", describeIt}, true
 	case isText("image"):
 		return Reason{"this is one container, not a task definition",
 			"Give the whole definition, or put [ and ] around the container: a list of containers is taken, too."}, true

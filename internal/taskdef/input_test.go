@@ -33,6 +33,10 @@ func TestRecognised(t *testing.T) {
 		{"a resource of Terraform", `{"family": "app", "container_definitions": "[]"}`, "as Terraform writes them", "container_definitions"},
 		{"compose", `{"services": {"app": {"image": "nginx"}}}`, "docker compose", "task definition"},
 		{"Kubernetes", `{"apiVersion": "apps/v1", "kind": "Deployment"}`, "Kubernetes", "ECS"},
+		{"docker's login", `{"auths": {"registry.example.com": {"auth": "x"}}}`, "this is a docker config.json, not a task definition", "describe-task-definition"},
+		{"docker's login by a helper", `{"credHelpers": {"public.ecr.aws": "ecr-login"}}`, "a docker config.json", "describe-task-definition"},
+		{"docker's login by a store", `{"credsStore": "ecr-login", "currentContext": "x"}`, "a docker config.json", "describe-task-definition"},
+		{"an empty login", `{"auths": {}}`, "a docker config.json", "describe-task-definition"},
 		{"one container", `{"name": "app", "image": "nginx:1", "memory": 64}`, "this is one container", "[ and ]"},
 		{"a part of a container", `{"environment": [], "memory": 64}`, "a part of a container", "whole definition"},
 		{"a list of definitions", `[{"family": "a", "containerDefinitions": []}]`, "a list of task definitions", "jq '.[0]'"},
@@ -91,6 +95,60 @@ func TestRecognisedText(t *testing.T) {
 }
 
 func second[T any](_ T, err error) error { return err }
+
+// A list without items is called empty, also where all of them are null.
+func TestEmptyList(t *testing.T) {
+	for _, doc := range []string{
+		`{"family":"f","containerDefinitions":[null]}`, `{"family":"f","containerDefinitions":[]}`,
+		`{"family":"f","containerDefinitions":[null,null]}`, `{"taskDefinition":{"family":"f","containerDefinitions":[null]}}`,
+	} {
+		_, err := Inject([]byte(doc), Options{Image: image})
+		if err == nil || err.Error() != "task definition: containerDefinitions: the list is empty" {
+			t.Errorf("%s: %v", doc, err)
+		}
+		plain, err := Plain([]byte(doc))
+		if err != nil {
+			t.Fatal(err)
+		}
+		findings, err := Check(plain)
+		if err != nil || len(findings) != 1 || findings[0].Level != Fail || findings[0].What != emptyList || findings[0].Where != ".containerDefinitions" {
+			t.Errorf("%s: %+v, %v", doc, findings, err)
+		}
+	}
+	for _, doc := range []string{`[]`, `[null]`} {
+		for name, err := range map[string]error{"inject": second(Inject([]byte(doc), Options{Image: image})), "check": second(Check([]byte(doc)))} {
+			if err == nil || err.Error() != "task definition: the list is empty" {
+				t.Errorf("%s: %s: %v", name, doc, err)
+			}
+		}
+	}
+}
+
+// An item that is null is absent, whatever the list.
+func TestNullItems(t *testing.T) {
+	for _, at := range []string{
+		".volumes", app + ".mountPoints", app + ".environment", app + ".portMappings", app + ".secrets", app + ".dependsOn",
+		app + ".command", app + ".volumesFrom", ".containerDefinitions",
+	} {
+		doc := decode(t, read(t, "taskdef.json"))
+		items, _ := look(doc, at).([]any)
+		edit(t, doc, at, slices.Concat([]any{}, items))
+		want, err := Check(marshal(t, doc))
+		if err != nil {
+			t.Fatal(err)
+		}
+		edit(t, doc, at, append(slices.Clone(items), nil))
+		got, err := Check(marshal(t, doc))
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: %+v, %v, want %+v", at, got, err, want)
+		}
+		r := inject(t, marshal(t, doc), Options{Image: image})
+		if bytes.Contains(r.Document, []byte("null")) {
+			t.Errorf("%s: there is a null in it:\n%s", at, r.Document)
+		}
+	}
+	run(t, "taskdef.json", "only null tags are an empty list of tags", []change{{".tags", []any{nil}}}, []string{"fail .tags"})
+}
 
 // What is null is absent, in every key of the definition and of its containers, in lists, and in keys that nobody knows.
 func TestNullIsAbsent(t *testing.T) {

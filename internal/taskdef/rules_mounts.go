@@ -105,8 +105,8 @@ func mountProblems(all []mounted, login string) (problems []mountProblem) {
 	return problems
 }
 
-// blocked: a container's directories are made one after another, and the one below cannot be made in a
-// read-only one.
+// blocked is the problem that a directory cannot be made inside a read-only mount: a container's directories are
+// made one after another.
 func blocked(below, above mounted) mountProblem {
 	what := fmt.Sprintf("%s is mounted at %s, which cannot be made in %s, where %s is mounted read-only",
 		below, below.path, above.path, above)
@@ -187,7 +187,11 @@ func (c *checker) anyMounts(i int, k container) {
 		return // its paths are others
 	}
 	for j, m := range k.MountPoints {
-		c.absolute(path(i, fmt.Sprintf(".mountPoints[%d].containerPath", j)), m.ContainerPath)
+		at := path(i, fmt.Sprintf(".mountPoints[%d].containerPath", j))
+		c.absolute(at, m.ContainerPath)
+		if pathpkg.IsAbs(m.ContainerPath) { // else one finding is enough
+			c.noColon(at, m.ContainerPath)
+		}
 	}
 	for j, t := range k.LinuxParameters.Tmpfs {
 		c.absolute(path(i, fmt.Sprintf(".linuxParameters.tmpfs[%d].containerPath", j)), t.ContainerPath)
@@ -203,6 +207,24 @@ func (c *checker) absolute(at, dir string) {
 	}
 	if !pathpkg.IsAbs(dir) {
 		c.fail(at, fmt.Sprintf("%q is not an absolute path", dir), "Begin it with a slash.")
+	}
+}
+
+// noColon: the agent gives docker a mount as source:destination:ro, and so neither path can have a colon.
+func (c *checker) noColon(at, dir string) {
+	if strings.Contains(dir, ":") && !strings.ContainsAny(dir, "$<{") { // a placeholder may be anything
+		c.fail(at, fmt.Sprintf("%q has a colon in it, and docker cannot mount that", dir),
+			"Choose a directory without one.")
+	}
+}
+
+// hostPaths reports the directories of the host that cannot be mounted.
+func (c *checker) hostPaths() {
+	if _, sign := c.windows(); sign != "" {
+		return // its paths are others
+	}
+	for j, v := range c.Volumes {
+		c.noColon(fmt.Sprintf(".volumes[%d].host.sourcePath", j), v.Host.SourcePath)
 	}
 }
 

@@ -173,6 +173,12 @@ func TestMountRulesOfCheck(t *testing.T) {
 			[]string{"fail .containerDefinitions[2].mountPoints[1]"}},
 		{"the same place in the sidecar", []change{volume, {side + ".mountPoints[1]", other("/run/ecr/../ecr")}}, []string{"fail " + side + ".mountPoints[1]"}},
 		{"relative", []change{volume, {app + ".mountPoints[1]", other("data")}}, []string{"fail " + app + ".mountPoints[1].containerPath"}},
+		{"relative, with a colon", []change{volume, {app + ".mountPoints[1]", other("data:x")}}, []string{"fail " + app + ".mountPoints[1].containerPath"}},
+		{"a colon", []change{volume, {app + ".mountPoints[1]", other("/data:x")}}, []string{"fail " + app + ".mountPoints[1].containerPath"}},
+		{"a colon at its end", []change{volume, {app + ".mountPoints[1]", other("/data:")}}, []string{"fail " + app + ".mountPoints[1].containerPath"}},
+		{"a colon in the sidecar", []change{volume, {side + ".mountPoints[1]", other("/data:ro")}}, []string{"fail " + side + ".mountPoints[1].containerPath"}},
+		{"a colon in a placeholder", []change{volume, {app + ".mountPoints[1]", other("/data/${DIR:-x}")}}, nil},
+		{"a colon in a tmpfs, which is given otherwise", []change{{app + ".linuxParameters", m{"tmpfs": []any{m{"containerPath": "/data:x", "size": 1}}}}}, nil},
 		{"a placeholder", []change{volume, {app + ".mountPoints[1]", other("${DATA}")}}, nil},
 		{"the login at /tmp", []change{{app + ".mountPoints[0].containerPath", "/tmp"}, {app + ".environment[0].value", "/tmp"}, {app + ".environment[1]", gone{}}, {app + ".environment[1]", gone{}}},
 			[]string{"fail " + app + ".mountPoints[0]"}},
@@ -192,6 +198,17 @@ func TestMountRulesOfCheck(t *testing.T) {
 	} {
 		run(t, "taskdef.json", r.name, r.changes, r.want)
 	}
+}
+
+// A directory of the host is mounted as source:destination, and so it can have no colon either.
+func TestHostPaths(t *testing.T) {
+	const at = ".volumes[1].host.sourcePath"
+	for dir, want := range map[string][]string{
+		"/data": nil, "/data/${DIR:-x}": nil, "/data:x": {"fail " + at}, "/data:": {"fail " + at},
+	} {
+		run(t, "taskdef-ec2.json", dir, []change{{at, dir}}, want)
+	}
+	run(t, "taskdef-ec2.json", "a drive on Linux", []change{{".runtimePlatform", map[string]any{"operatingSystemFamily": "LINUX"}}, {at, `C:\data`}}, []string{"fail " + at})
 }
 
 // The inputs of the reports.

@@ -68,6 +68,14 @@ func (k container) windows() (at, sign string) {
 	if windowsPath(k.WorkingDirectory) {
 		return ".workingDirectory", "the path " + k.WorkingDirectory + " is of Windows"
 	}
+	if windowsUser(k.User) {
+		return ".user", "the user " + k.User + " is one of Windows"
+	}
+	for i, p := range k.Environment {
+		if windowsValue.MatchString(p.Value) { // the sign does not quote it: it can be a secret
+			return fmt.Sprintf(".environment[%d].value", i), "the value of " + p.Name + " is a path of Windows"
+		}
+	}
 	program := k.Command // of Linux or of Windows: the first word says it
 	if len(k.EntryPoint) > 0 {
 		program = k.EntryPoint
@@ -116,6 +124,21 @@ var drive = regexp.MustCompile(`(?:^|[\s"'=(;,])(?:[A-Za-z]:\\|\\\\\.\\pipe\\)`)
 func windowsPath(p string) bool { return drivePath.MatchString(p) }
 
 var drivePath = regexp.MustCompile(`^(?:[A-Za-z]:(?:[\\/]|$)|\\\\)`)
+
+// windowsValue is for a value that can be anything. C:/ and \\ are not enough there: a:/b can be a mapping, and
+// a regular expression can begin with two backslashes.
+var windowsValue = regexp.MustCompile(`^"?[A-Za-z]:\\`)
+
+// windowsUser reports whether a user is an account that every Windows container has. Its domain may be
+// before it, such as in User Manager\ContainerUser.
+func windowsUser(user string) bool {
+	domain, name, ok := strings.Cut(user, `\`)
+	if !ok {
+		domain, name = "", user
+	}
+	return strings.EqualFold(name, "ContainerAdministrator") || strings.EqualFold(name, "ContainerUser") ||
+		strings.EqualFold(domain, "NT AUTHORITY")
+}
 
 // withoutCMD takes the first word off a health check: CMD-SHELL runs cmd there.
 func withoutCMD(command []string) []string {

@@ -89,6 +89,24 @@ func TestPlatformRules(t *testing.T) {
 		{"an image with a port in a command", k(`"command":["pull","registry:5000/x","http://a:80/b","s3:\\/x"]`), ""},
 		{"a regular expression", k(`"command":["grep","[a-z]:\\d+"]`), ""},
 
+		{"a path in a variable", k(`"environment":[{"name":"A","value":"1"},{"name":"LOGS","value":"C:\\logs"}]`), at + ".environment[1].value"},
+		{"a list of paths in a variable", k(`"environment":[{"name":"PATH","value":"c:\\a;D:\\b"}]`), at + ".environment[0].value"},
+		{"a path in quotes in a variable", k(`"environment":[{"name":"A","value":"\"C:\\Program Files\\a\""}]`), at + ".environment[0].value"},
+		{"a path with a slash in a variable can be a mapping", k(`"environment":[{"name":"A","value":"a:/b"}]`), ""},
+		{"a regular expression in a variable", k(`"environment":[{"name":"A","value":"\\\\d+"},{"name":"B","value":"^[a-z]:\\w"}]`), ""},
+		{"a URL in a variable", k(`"environment":[{"name":"A","value":"http://a:80/b"},{"name":"B","value":"abc:\\d"}]`), ""},
+		{"a path in a variable on Linux", strings.Replace(k(`"user":"ContainerUser","environment":[{"name":"A","value":"C:\\a"}]`), "{", `{"runtimePlatform":{"operatingSystemFamily":"LINUX"},`, 1), ""},
+
+		// its user
+		{"the administrator", k(`"user":"ContainerAdministrator"`), at + ".user"},
+		{"the user", k(`"user":"ContainerUser"`), at + ".user"},
+		{"the user in small letters", k(`"user":"containeruser"`), at + ".user"},
+		{"the user in capitals", k(`"user":"CONTAINERADMINISTRATOR"`), at + ".user"},
+		{"the user with its domain", k(`"user":"User Manager\\ContainerUser"`), at + ".user"},
+		{"the system", k(`"user":"NT AUTHORITY\\SYSTEM"`), at + ".user"},
+		{"a user of Linux", k(`"user":"container"`), ""},
+		{"a user and a group", k(`"user":"1000:1000"`), ""},
+
 		// its programs
 		{"powershell", k(`"entryPoint":["powershell","-Command"]`), at + ".entryPoint"},
 		{"Powershell", k(`"entryPoint":["Powershell","-Command"]`), at + ".entryPoint"},

@@ -57,7 +57,7 @@ func (k container) mapped() (all []claim) {
 		if p.ContainerPortRange != "" {
 			c.first, c.last, _ = portRange(p.ContainerPortRange)
 		}
-		if c.first > 0 {
+		if isPort(c.first) {
 			all = append(all, c)
 		}
 	}
@@ -66,15 +66,20 @@ func (k container) mapped() (all []claim) {
 
 func (p portMapping) protocol() string { return strings.ToLower(cmp.Or(p.Protocol, "tcp")) }
 
+const lastPort = 65535
+
+// isPort reports whether a container can listen on a port with this number.
+func isPort(n int) bool { return n >= 1 && n <= lastPort }
+
 // portRange reads "9000-9400".
 func portRange(s string) (first, last int, ok bool) {
 	a, b, _ := strings.Cut(s, "-")
-	first, err1 := strconv.Atoi(a)
-	last, err2 := strconv.Atoi(b)
-	if err1 != nil || err2 != nil || first < 1 || last > 65535 || first >= last {
+	low, err1 := strconv.ParseUint(a, 10, 16) // 16 bits: up to the last port, and without a sign
+	high, err2 := strconv.ParseUint(b, 10, 16)
+	if err1 != nil || err2 != nil || low < 1 || low >= high {
 		return 0, 0, false
 	}
-	return first, last, true
+	return int(low), int(high), true
 }
 
 // ports holds what the network mode allows: links, host ports, ranges, and each port once.
@@ -95,6 +100,7 @@ func (c *checker) ports() {
 		}
 		for j, p := range k.PortMappings {
 			c.hostPort(i, j, p)
+			c.portName(i, j, p)
 		}
 	}
 }
@@ -117,8 +123,34 @@ func (c *checker) mapping(at string, p portMapping) {
 		}
 		return
 	}
-	if c.oneNetwork() && !c.list && p.HostPort != 0 && p.HostPort != p.ContainerPort {
+	switch {
+	case !isPort(p.ContainerPort):
+		c.fail(at+".containerPort", fmt.Sprintf("%d is not a port of a container", p.ContainerPort),
+			fmt.Sprintf("Write a port from 1 to %d.", lastPort))
+	case p.HostPort != 0 && !isPort(p.HostPort):
+		c.fail(at+".hostPort", fmt.Sprintf("%d is not a port", p.HostPort),
+			fmt.Sprintf("Write a port from 1 to %d, or 0 for any that is free.", lastPort))
+	case c.oneNetwork() && !c.list && p.HostPort != 0 && p.HostPort != p.ContainerPort:
 		c.fail(at+".hostPort", "with "+mode+" the host port is the container's", "Leave hostPort off.")
+	}
+}
+
+// portName reports a name that two port mappings of the task have. Service Connect finds a port by its name.
+func (c *checker) portName(i, j int, p portMapping) {
+	if p.Name == "" {
+		return
+	}
+	for o, other := range c.Containers[:i+1] {
+		mappings := other.PortMappings
+		if o == i {
+			mappings = mappings[:j]
+		}
+		if slices.ContainsFunc(mappings, func(q portMapping) bool { return q.Name == p.Name }) {
+			c.fail(path(i, fmt.Sprintf(".portMappings[%d].name", j)),
+				fmt.Sprintf("%s has a port mapping with the name %q already", other.Name, p.Name),
+				"Give every port mapping of the task a name of its own.")
+			return
+		}
 	}
 }
 
@@ -146,7 +178,7 @@ func (c *checker) collide(i, o int) {
 
 // hostPort reports a port of the instance that two mappings want.
 func (c *checker) hostPort(i, j int, p portMapping) {
-	if c.mode() != "bridge" || p.HostPort == 0 {
+	if c.mode() != "bridge" || !isPort(p.HostPort) {
 		return
 	}
 	for o, other := range c.Containers[:i+1] {
@@ -175,7 +207,7 @@ func (k container) listen() (host string, port int) {
 		return "", 0
 	}
 	port, err := strconv.Atoi(address[colon+1:])
-	if err != nil || port < 0 || port > 65535 {
+	if err != nil || !isPort(port) {
 		port = 0
 	}
 	return strings.Trim(address[:colon], "[]"), port

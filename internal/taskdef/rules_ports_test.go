@@ -42,10 +42,27 @@ func TestPortRules(t *testing.T) {
 		{"one host port twice, tcp and udp", "bridge", `{"containerPort":80,"hostPort":8080},{"containerPort":81,"hostPort":8080,"protocol":"udp"}`, ""},
 		{"the sidecar's host port", "bridge", `{"containerPort":80,"hostPort":9999}`, "refresher has the host's port 9999"},
 		{"any host port twice", "bridge", `{"containerPort":80,"hostPort":0},{"containerPort":81,"hostPort":0}`, ""},
+		{"a range with a sign", "awsvpc", `{"containerPortRange":"+9400-9500"}`, "is not a range"},
+		{"the first port", "awsvpc", `{"containerPort":1}`, ""},
+		{"the last port", "awsvpc", `{"containerPort":65535,"hostPort":65535}`, ""},
+		{"port 0", "awsvpc", `{"containerPort":0}`, "0 is not a port of a container"},
+		{"no port", "awsvpc", `{"protocol":"tcp"}`, "0 is not a port of a container"},
+		{"port 0 with a host port", "bridge", `{"hostPort":80}`, "0 is not a port of a container"},
+		{"a negative port", "awsvpc", `{"containerPort":-1}`, "-1 is not a port of a container"},
+		{"a port beyond the last", "awsvpc", `{"containerPort":65536}`, "65536 is not a port of a container"},
+		{"a port beyond the last on both sides", "awsvpc", `{"containerPort":70000,"hostPort":70000}`, "70000 is not a port of a container"},
+		{"a host port beyond the last", "bridge", `{"containerPort":80,"hostPort":65536}`, "65536 is not a port"},
+		{"a negative host port", "bridge", `{"containerPort":80,"hostPort":-1}`, "-1 is not a port"},
+		{"a negative host port in awsvpc", "awsvpc", `{"containerPort":80,"hostPort":-1}`, "-1 is not a port"},
+		{"the last host port", "bridge", `{"containerPort":80,"hostPort":65535}`, ""},
+		{"one name twice", "awsvpc", `{"containerPort":80,"name":"web"},{"containerPort":81,"name":"web"}`, `app has a port mapping with the name "web"`},
+		{"the name of another container's", "awsvpc", `{"containerPort":80,"name":"metrics"}`, `refresher has a port mapping with the name "metrics"`},
+		{"two names", "awsvpc", `{"containerPort":80,"name":"web"},{"containerPort":81,"name":"Web"}`, ""},
+		{"no names", "awsvpc", `{"containerPort":80,"name":""},{"containerPort":81,"name":""}`, ""},
 		{"one port at two host ports", "bridge", `{"containerPort":80,"hostPort":8080},{"containerPort":80,"hostPort":8081}`, ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			sidecar := `{"name":"refresher","image":"ecr-refresher:1","portMappings":[{"containerPort":9327,"hostPort":` + map[bool]string{true: "9999", false: "9327"}[row.mode == "bridge"] + `}]}`
+			sidecar := `{"name":"refresher","image":"ecr-refresher:1","portMappings":[{"name":"metrics","containerPort":9327,"hostPort":` + map[bool]string{true: "9999", false: "9327"}[row.mode == "bridge"] + `}]}`
 			doc := fmt.Sprintf(`{"networkMode":%q,"containerDefinitions":[%s,{"name":"app","portMappings":[%s]}]}`, row.mode, sidecar, row.mappings)
 			c := checker{}
 			if err := json.Unmarshal([]byte(doc), &c.definition); err != nil {
@@ -109,6 +126,7 @@ func TestInjectPorts(t *testing.T) {
 		{"awsvpc", `{"containerPort":9400}`, Options{Port: 9400}, "app has the port 9400 already"},
 		{"host", `{"containerPort":9400}`, Options{Port: 9400}, "app has the port 9400 already"},
 		{"bridge", `{"containerPort":9327}`, Options{}, ""},
+		{"awsvpc", `{"containerPort":70000}`, Options{}, ""}, // reported: it was wrong before
 	} {
 		doc := `{"family":"f","networkMode":"` + row.mode + `","taskRoleArn":"arn:aws:iam::123456789012:role/t","containerDefinitions":[{"name":"app","image":"i:1","memory":64,"portMappings":[` + row.mapping + `]}]}`
 		row.o.Image = image

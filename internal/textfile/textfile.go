@@ -18,6 +18,7 @@ const (
 // mark.
 func EncodingOf(b []byte) Encoding {
 	switch {
+	case len(bytes.Trim(b, "\x00")) == 0: // what a power cut may leave
 	case bytes.HasPrefix(b, []byte("\xff\xfe\x00\x00")), bytes.HasPrefix(b, []byte("\x00\x00")),
 		len(b) > 3 && b[0] != 0 && b[1] == 0 && b[2] == 0 && b[3] == 0:
 		return UTF32

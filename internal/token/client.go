@@ -130,7 +130,7 @@ func New(ctx context.Context, opts Options) (made *Client, err error) {
 	local := &http.Client{
 		Timeout:       min(opts.Timeout, localTimeout),
 		Transport:     survivable{bounded{direct}},
-		CheckRedirect: stay,
+		CheckRedirect: NoRedirect,
 	}
 	watch := []func(*middleware.Stack) error{c.watch}
 	cfg, err := config.LoadDefaultConfig(ctx,
@@ -164,18 +164,16 @@ func New(ctx context.Context, opts Options) (made *Client, err error) {
 	few := trust.Likely(opts.CABundle)
 	questions := calls.Clone()
 	questions.DisableKeepAlives = true // each host is asked once in hours; a pool of them would remember every name
-	cfg.HTTPClient = &http.Client{Transport: bounded{trust.Transport(calls, few)}, CheckRedirect: stay}
+	cfg.HTTPClient = &http.Client{Transport: bounded{trust.Transport(calls, few)}, CheckRedirect: NoRedirect}
 	c.cfg = func() aws.Config { return cfg }
-	c.http = &http.Client{Transport: trust.Transport(questions, few), CheckRedirect: stay}
+	c.http = &http.Client{Transport: trust.Transport(questions, few), CheckRedirect: NoRedirect}
 	c.ids = newIdentities(c.cfg, opts, c.caught)
 	return c, nil
 }
 
-// CloseIdle closes the connections to AWS that are not in use: the next call is hours away.
-func (c *Client) CloseIdle() { c.cfg().HTTPClient.(*http.Client).CloseIdleConnections() }
-
-// stay follows no redirect: what these clients send is a secret, meant for one host.
-func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+// NoRedirect is the CheckRedirect of a client that sends or receives a secret, which is meant for one host: it follows no
+// redirect.
+func NoRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // appID names the program to AWS, in the 50 bytes that there are.
 func appID(version string) string {
@@ -191,7 +189,8 @@ const maxConnsPerHost = 32
 const localTimeout = 2 * time.Second
 
 // Check says whether a scope can be asked for at all with the endpoints of the environment.
-func (c *Client) Check(s Scope) error {
+func (c *Client) Check(s Scope) (err error) {
+	defer func() { c.caught(recover(), &err) }()
 	if s.Region == "" {
 		return errors.New("the region is not known: set --region or AWS_REGION")
 	}
@@ -216,9 +215,16 @@ func notEndpoint(variable string) error {
 }
 
 // Token asks for the token of a scope, once. It ends when ctx does. Every error is a [fault.Error].
-func (c *Client) Token(ctx context.Context, s Scope) (Token, error) {
+func (c *Client) Token(ctx context.Context, s Scope) (t Token, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			c.caught(v, &err)
+			verdict := classify(err, askedOf(s))
+			err = &fault.Error{Class: verdict.class, Op: "get a token for " + s.String(), Err: err, Cure: verdict.cure}
+		}
+	}()
 	id := c.ids.of(s)
-	t, err := c.token(ctx, s)
+	t, err = c.token(ctx, s)
 	if rejectsCredentials(err) {
 		// The SDK neither retries such an answer nor drops the credentials that it cached.
 		id.invalidate()

@@ -42,7 +42,7 @@ func ProxyProblems(getenv func(string) string) []ProxyProblem {
 		for i, entry := range strings.Split(value, ",") {
 			if entry = strings.TrimSpace(entry); entry != "" && !isNoProxy(entry) {
 				problems = append(problems, ProxyProblem{
-					variable, fmt.Sprintf("entry %d names no host, so it has no effect", i+1),
+					variable, fmt.Sprintf("entry %d is not a host, an address or a network, so it has no effect", i+1),
 					"separate the entries by commas; each is a host name, .DOMAIN, an IP address or a network " +
 						"such as 10.0.0.0/8, without a scheme or a path",
 				})

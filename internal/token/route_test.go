@@ -33,7 +33,7 @@ func TestClassOfNoIPv4(t *testing.T) {
 		{"emulator.example.com", "dial", four, syscall.ENETUNREACH, "route table"},
 		{own, "dial", six, syscall.ENETUNREACH, nat},
 		{own, "dial", four, syscall.ECONNREFUSED, nat},
-		{own, "proxyconnect", four, syscall.ENETUNREACH, nat},
+		{own, "proxyconnect", four, syscall.ENETUNREACH, "HTTPS_PROXY"},
 		{own, "read", four, syscall.EHOSTUNREACH, nat},
 	} {
 		inner := error(&net.OpError{Op: "dial", Net: "tcp", Addr: r.addr, Err: os.NewSyscallError("connect", r.errno)})

@@ -10,6 +10,9 @@ import (
 	"ecr-refresher/internal/fault"
 )
 
+// ContestedCure is what to do about a program that changes our entries again and again.
+const ContestedCure = "let the other program use a DOCKER_CONFIG of its own, or mount the volume read-only there"
+
 // fail gives a failure of the file its class and its cure.
 func (f *File) fail(op string, d dir, err error) error {
 	var syntax *SyntaxError
@@ -28,7 +31,7 @@ func (f *File) fail(op string, d dir, err error) error {
 	case errors.Is(err, errLinkOut), errors.Is(err, syscall.ELOOP):
 		class, cure = fault.OutputInvalid, "make "+f.path+" a file, or a relative link to a name below "+f.dir
 	case errors.Is(err, errRaced):
-		cure = "let the other program that keeps writing " + f.path + " use a DOCKER_CONFIG of its own, or mount the volume read-only there"
+		cure = ContestedCure
 	case errors.Is(err, syscall.EROFS):
 		class, cure = fault.OutputDenied, "mount the volume at "+f.dir+" without readOnly in this container (the others may mount it read-only)"
 	case errors.Is(err, fs.ErrPermission):

@@ -84,8 +84,8 @@ func (e *SyntaxError) Error() string {
 	return fmt.Sprintf("%d:%d: expected %s", e.Line, e.Column, e.Expected)
 }
 
-// membersMost bounds the members of the objects that a document is looked into for: its own, those of auths and of credHelpers. A
-// member of three bytes takes a hundred of memory.
+// membersMost bounds the members of the objects that a document is looked into: its own, those of auths, and all that is in the members
+// of which docker knows the type. A member of three bytes takes a hundred of memory.
 const membersMost = 20_000
 
 var errTooMany = fmt.Errorf("it has more than %d logins and settings", membersMost)
@@ -118,7 +118,7 @@ func Parse(b []byte) (Document, error) {
 
 // member reads one member of the document.
 func (d *document) member(s *scanner, key lit) bool {
-	name, from, ok := text(s.b, key), s.i, false
+	name, from, count, ok := text(s.b, key), s.i, s.count, false
 	if d.members++; d.members > membersMost {
 		return false
 	}
@@ -150,6 +150,9 @@ func (d *document) member(s *scanner, key lit) bool {
 		ok = s.value()
 	}
 	if k := knownMember(name); ok && k != nil && !bytes.EqualFold(name, []byte("auths")) {
+		if d.members += s.count - count; d.members > membersMost { // its type is checked by building it
+			return false
+		}
 		d.typed = append(d.typed, typed{k, span{from, s.i}})
 	}
 	d.last = member{key, span{from, s.i}}

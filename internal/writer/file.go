@@ -21,6 +21,7 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 
+	"ecr-refresher/internal/plain"
 	"ecr-refresher/internal/secret"
 )
 
@@ -86,6 +87,7 @@ type sight struct {
 	seen     found     // what view describes
 	firm     bool      // a later write shows in the file's stamp: view is right while the file is found as in seen
 	compared time.Time // when the content was last read
+	sum      Sum       // of the content
 	view     View
 }
 
@@ -203,13 +205,14 @@ func (f *File) describe(d dir, s *sight, b []byte) (Document, error) {
 	defer f.memory.Unlock()
 	m := &f.memory
 	var doc Document
-	if sum := sha256.Sum256(b); !m.known || m.sum != sum {
+	s.sum = sha256.Sum256(b)
+	if !m.known || m.sum != s.sum {
 		var view View
 		var err error
 		if doc, err = f.parse(b); err == nil {
 			view = f.viewOf(doc)
 		}
-		m.known, m.sum, m.view, m.err = true, sum, view, err
+		m.known, m.sum, m.view, m.err = true, s.sum, view, err
 	}
 	if m.err != nil {
 		s.firm = false
@@ -222,37 +225,38 @@ func (f *File) describe(d dir, s *sight, b []byte) (Document, error) {
 	return doc, nil
 }
 
+// latest reports whether nobody has read another content since s did.
+func (f *File) latest(s *sight) bool {
+	f.memory.Lock()
+	defer f.memory.Unlock()
+	return f.memory.known && f.memory.sum == s.sum
+}
+
 func (f *File) parse(b []byte) (Document, error) {
 	f.parsing.Lock()
 	defer f.parsing.Unlock()
 	return Parse(b)
 }
 
-// viewOf is what a document says of our hosts.
+// mostHelper is as much of the name of a credential helper as anybody reads, in bytes.
+const mostHelper = 100
+
+// viewOf is what a document says of our hosts. Its texts are safe to print.
 func (f *File) viewOf(doc Document) View {
-	v := View{Sums: make(map[string]Sum, len(f.hosts)), Logins: doc.logins(), CredsStore: brief(doc.CredsStore()), Obstacles: doc.Obstacles(f.hosts)}
+	v := View{Sums: make(map[string]Sum, len(f.hosts)), Logins: doc.logins(), CredsStore: plain.Text(doc.CredsStore(), mostHelper), Obstacles: doc.Obstacles(f.hosts)}
 	helpers := doc.CredHelpers()
 	for _, h := range f.hosts {
 		if helper, ok := helpers[h]; ok {
 			if v.CredHelpers == nil {
 				v.CredHelpers = map[string]string{}
 			}
-			v.CredHelpers[h] = brief(helper)
+			v.CredHelpers[h] = plain.Text(helper, mostHelper)
 		}
 		if auth, ok := doc.Auth(h); ok && doc.Owned(h) {
 			v.Sums[h] = sha256.Sum256(auth)
 		}
 	}
 	return v
-}
-
-// brief is as much of the name of a helper as anybody reads. A view is kept, and is repeated for each registry.
-func brief(s string) string {
-	const most = 200
-	if len(s) > most {
-		return s[:most] + "…"
-	}
-	return s
 }
 
 // Result is what a [File.Sync] did.
@@ -270,7 +274,7 @@ type Result struct {
 // as it is: the token in it may still be good. The file that was there stays in every failure but one: when the new one is in
 // its place and may not outlive a power cut; the result says so too. Errors are of an output class.
 //
-// The content is always read and compared, whatever the file's stamp says.
+// The content is read and compared, as a stamp is no proof, unless it was read less than ten seconds ago.
 func (f *File) Sync(want []Want) (Result, error) {
 	f.writing.Lock()
 	defer f.writing.Unlock()
@@ -295,14 +299,16 @@ func (f *File) Sync(want []Want) (Result, error) {
 }
 
 func (f *File) sync(d dir, want []Want) (Result, error) {
-	name, _, err := f.find(d, &f.sight)
+	name, same, err := f.find(d, &f.sight)
 	if err != nil {
 		return Result{}, err
 	}
-	if !f.tidy && len(want) > 0 {
-		tidy(d, name)
-		tidy(d, stateName(f.base))
+	if !f.tidy && len(want) > 0 { // mutant: nothing is tidied
+		tidy(d, name, stateName(f.base))
 		f.tidy = true
+	}
+	if same && time.Since(f.compared) < compareEvery && f.latest(&f.sight) && len(want) > 0 && f.holds(want) {
+		return Result{}, f.settle(d)
 	}
 	b, err := f.load(d, name, &f.sight)
 	if err != nil {
@@ -321,6 +327,7 @@ func (f *File) sync(d dir, want []Want) (Result, error) {
 		return Result{Peers: peers}, nil // a file without a login is of use to nobody
 	}
 	if f.holds(want) {
+		f.forgetOthers(want)
 		return Result{Peers: peers}, f.settle(d)
 	}
 	if doc.open == nil {
@@ -333,11 +340,15 @@ func (f *File) sync(d dir, want []Want) (Result, error) {
 		entries[i] = Entry{Host: w.Host, Auth: w.Grant.Auth}
 	}
 	content, changed := doc.Merge(entries)
-	if !changed && f.seen.stamp.mode.Perm() == f.mode {
+	if !changed &&
+		f.seen.stamp.mode.Perm() == f.mode { // mutant: a wrong mode is left
 		return Result{Peers: peers}, f.settle(d)
 	}
 	f.firm, f.durable = false, false
-	if err := replace(d, name, content, f.seen, f.mode, func() { f.saveState(d, want) }); err != nil {
+	remember := func() {
+		f.saveState(d, want) // mutant: the state is written last
+	}
+	if err := replace(d, name, content, f.seen, f.mode, remember); err != nil {
 		f.tidy = false
 		return Result{Wrote: errors.As(err, new(notDurable)), Peers: peers}, f.fail("write "+f.path, d, err)
 	}
@@ -349,7 +360,7 @@ func (f *File) sync(d dir, want []Want) (Result, error) {
 // settle makes sure that what is right will stay, where the last rename was not made durable: it failed there, or an earlier
 // process did not come so far.
 func (f *File) settle(d dir) error {
-	if f.durable || !f.seen.exists {
+	if f.durable || !f.seen.exists { // mutant: what failed to be durable stays so
 		return nil
 	}
 	parent, _ := path.Split(f.name)
@@ -404,12 +415,25 @@ func (f *File) saveState(d dir, want []Want) {
 	f.known, f.behind = known, err != nil
 }
 
-// forgetOthers drops what the file has been replaced without; the state file follows at its next write.
+// forgetOthers drops the tokens that are neither wanted nor in the file for another host of ours; the state file follows at its next
+// write.
 func (f *File) forgetOthers(want []Want) {
 	known := make(map[string]tokenState, len(f.known))
+	keep := func(sum string) {
+		if k, ok := f.known[sum]; ok {
+			known[sum] = k
+		}
+	}
+	wanted := make(map[string]bool, len(want))
+	for _, w := range want {
+		wanted[w.Host] = true
+	}
 	for _, t := range tokensOf(want) {
-		if k, ok := f.known[t.Sum]; ok {
-			known[t.Sum] = k
+		keep(t.Sum)
+	}
+	for host, sum := range f.view.Sums {
+		if !wanted[host] {
+			keep(hex.EncodeToString(sum[:]))
 		}
 	}
 	f.known = known
@@ -469,23 +493,17 @@ func (f *File) peers(d dir, b []byte, want []Want) map[string]Grant {
 	return grants
 }
 
-// readState adds what the state file remembers to what is known, and returns it.
+// readState returns what the state file remembers.
 func (f *File) readState(d dir) map[Sum]tokenState {
 	b, _, err := d.read(stateName(f.base), stateMost+stateEach*int64(len(f.hosts)))
 	if err != nil {
 		return nil
 	}
-	known := decodeState(b, f.task)
-	if f.known == nil {
-		f.known = make(map[string]tokenState, len(known))
-	}
-	for _, t := range known {
-		f.known[t.Sum] = t
-	}
-	return known
+	return decodeState(b, f.task)
 }
 
-// grants are the tokens of a document, by host, that are both among the entries and known.
+// grants are the tokens of a document, by host, that are both among the entries and known to the state file. They are remembered; what
+// else a state file has, which anybody may have written, is not.
 func (f *File) grants(b []byte, entries map[string]Sum, known map[Sum]tokenState) map[string]Grant {
 	if !slices.ContainsFunc(slices.Collect(maps.Values(entries)), func(sum Sum) bool { _, ok := known[sum]; return ok }) {
 		return nil
@@ -501,6 +519,10 @@ func (f *File) grants(b []byte, entries map[string]Sum, known map[Sum]tokenState
 			continue
 		}
 		if auth, ok := doc.Auth(host); ok {
+			if f.known == nil {
+				f.known = map[string]tokenState{}
+			}
+			f.known[t.Sum] = t
 			grants[host] = Grant{Auth: secret.New(string(auth)), Sum: sum, Scope: t.Scope, Issued: t.Issued, Expires: t.Expires}
 		}
 	}

@@ -57,8 +57,19 @@ func TestLimits(t *testing.T) {
 		"many settings":              {members(400_000, same, "0"), errTooMany.Error()},
 		"most helpers":               {`{"credHelpers":` + members(membersMost-1, same, `""`) + `}`, ""},
 		"many helpers":               {`{"credHelpers":` + members(200_000, same, `""`) + `}`, errTooMany.Error()},
-		"many members elsewhere":     {`{"plugins":` + members(100_000, numbered, "0") + `}`, ""}, // skipped, not remembered
-		"many elements elsewhere":    {`{"plugins":[` + strings.Repeat("0,", 500_000) + `0]}`, ""},
+		"many members elsewhere":     {`{"other":` + members(100_000, numbered, "0") + `}`, ""}, // skipped, not remembered
+		"many elements elsewhere":    {`{"other":[` + strings.Repeat("0,", 500_000) + `0]}`, ""},
+		"many elements of a list":    {`{"auths":{},"pruneFilters":[` + strings.Repeat(`"",`, 1_300_000) + `""]}`, errTooMany.Error()},
+		"most elements of a list":    {`{"pruneFilters":[` + strings.Repeat(`"",`, membersMost-2) + `""]}`, ""},
+		"an element more":            {`{"pruneFilters":[` + strings.Repeat(`"",`, membersMost-1) + `""]}`, errTooMany.Error()},
+		"many proxies":               {`{"proxies":` + members(100_000, numbered, "{}") + `}`, errTooMany.Error()},
+		"many plugins":               {`{"plugins":` + members(100_000, numbered, "{}") + `}`, errTooMany.Error()},
+		"many settings of a plugin":  {`{"plugins":{"x":` + members(100_000, numbered, `"a"`) + `}}`, errTooMany.Error()},
+		"many headers":               {`{"HttpHeaders":` + members(100_000, numbered, `"a"`) + `}`, errTooMany.Error()},
+		"many features":              {`{"features":` + members(100_000, numbered, `"a"`) + `}`, errTooMany.Error()},
+		"many aliases":               {`{"aliases":` + members(100_000, numbered, `"a"`) + `}`, errTooMany.Error()},
+		"many directories":           {`{"cliPluginsExtraDirs":[` + strings.Repeat(`"",`, 1_300_000) + `""]}`, errTooMany.Error()},
+		"a list where a text is due": {`{"psFormat":[` + strings.Repeat(`"",`, 1_300_000) + `""]}`, errTooMany.Error()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "config.json")

@@ -1,12 +1,72 @@
 package writer
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 )
+
+// However many tokens a state file claims, only those are remembered that are in the file.
+func TestForgedStatesAreForgotten(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.json")
+	us := newFile(path)
+	ours := wants(hostA, "ours")
+	mustSync(t, us, ours)
+	for i := range 300 {
+		login := basic(fmt.Sprintf("AWS:forged %d", i))
+		put(t, path, `{"auths":{"`+hostA+`":{"auth":"`+login+`"}}}`)
+		var forged []tokenState
+		for j := range 100 {
+			forged = append(forged, tokenState{"scope of ours", ours[0].Grant.Issued, ours[0].Grant.Expires.Add(time.Duration(i) * time.Second), fmt.Sprintf("%064x", 1000*i+j)})
+		}
+		sum := sha256.Sum256([]byte(login))
+		forged[0].Sum = hex.EncodeToString(sum[:])
+		state, err := encodeState("arn:task", forged)
+		if err != nil {
+			t.Fatal(err)
+		}
+		put(t, filepath.Join(filepath.Dir(path), ".config.json.state"), string(state))
+		r := mustSync(t, us, ours)
+		if g, ok := r.Peers[hostA]; ok { // taken over, as the loop does
+			ours = []Want{{hostA, &g}}
+		}
+		mustSync(t, us, ours)
+		if n := len(us.known); n > 4 {
+			t.Fatalf("%d tokens are remembered after %d forged states", n, i+1)
+		}
+	}
+}
+
+// A token that the state file has before the file does, as every writer has it, is offered once it comes.
+func TestPeerIsKnownBeforeItComes(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.json")
+	us := newFile(path)
+	ours := wants(hostA, "ours")
+	ours[0].Grant.Scope = "scope"
+	mustSync(t, us, ours)
+	theirs := wants(hostA, "theirs")
+	theirs[0].Grant.Scope, theirs[0].Grant.Expires = "scope", theirs[0].Grant.Expires.Add(time.Hour)
+	state, err := encodeState("arn:task", append(tokensOf(ours), tokensOf(theirs)...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, filepath.Join(filepath.Dir(path), ".config.json.state"), string(state))
+	put(t, path, `{"auths":{"`+hostA+`":{"auth":"`+basic("AWS:junk")+`"}}}`) // so that the state file is read now
+	if r := mustSync(t, us, ours); !r.Wrote || len(r.Peers) > 0 {
+		t.Errorf("%+v", r)
+	}
+	put(t, path, `{"auths":{"`+hostA+`":{"auth":"`+basic("AWS:theirs")+`"}}}`)
+	state, _ = encodeState("arn:task", append(tokensOf(ours), tokensOf(theirs)...))
+	put(t, filepath.Join(filepath.Dir(path), ".config.json.state"), string(state))
+	if r := mustSync(t, us, ours); r.Wrote || len(r.Peers) != 1 {
+		t.Errorf("%+v", r)
+	}
+}
 
 // Two processes of one task that share a file recognise each other's tokens by the state file. One that lives longer is offered
 // once, before it is replaced; nothing else is.

@@ -27,6 +27,12 @@ type Obstacle struct {
 	Readers string // which programs it concerns, and of what
 }
 
+// BrokenCure is what to do about an entry of somebody else that keeps programs from reading the file.
+const BrokenCure = "remove or correct it, and let the program that wrote it use a DOCKER_CONFIG of its own"
+
+// String is the obstacle in one line.
+func (o Obstacle) String() string { return o.Key + ": " + o.Problem + "; " + o.Readers }
+
 const (
 	mostObstacles = 10  // a report is for a person
 	mostKey       = 100 // bytes of a key that are shown

@@ -108,7 +108,7 @@ func swap(d dir, tmp, name string, old found, hint bool) error {
 		switch now, err := look(d, name); {
 		case err != nil:
 			return err
-		case now != old:
+		case now != old: // mutant: a race is not noticed
 			return errRaced
 		}
 	}
@@ -147,13 +147,17 @@ func foundOf(info fs.FileInfo) found {
 
 func tempPrefix(name string) string { return "." + name + ".tmp-" }
 
-// tidy removes the temporary files for name that a killed process left. One that a living process is writing at this moment is
+// tidy removes the temporary files for the output and its state file that a killed process left. One that a living process is writing at this moment is
 // lost to it, and it tries again.
-func tidy(d dir, name string) {
+func tidy(d dir, name, state string) {
 	parent, base := path.Split(name)
+	prefixes := []string{tempPrefix(base), tempPrefix(state)}
+	if parent != "" { // the file is elsewhere, behind a link
+		tidy(d, state, state)
+	}
 	var strays []string // removed afterwards: a directory that changes while it is read may skip names
 	_ = d.names(parent, func(n string) {
-		if strings.HasPrefix(n, tempPrefix(base)) && len(strays) < straysMost {
+		if (strings.HasPrefix(n, prefixes[0]) || strings.HasPrefix(n, prefixes[1])) && len(strays) < straysMost {
 			strays = append(strays, n)
 		}
 	})

@@ -27,6 +27,7 @@ type scanner struct {
 	b     []byte
 	i     int
 	depth int // objects opened by object
+	count int // members and elements in values that nobody looked into
 	want  string
 	last  []byte // the long string read last, with its closing quote
 }
@@ -139,6 +140,7 @@ func (s *scanner) value() bool {
 				break
 			}
 			depth++
+			s.count++
 			if bit := uint64(1) << (depth % 64); c == '[' {
 				objects[depth/64] &^= bit
 				continue
@@ -163,12 +165,14 @@ func (s *scanner) value() bool {
 			switch c := s.peek(); {
 			case c == ',' && isObject:
 				s.i++
+				s.count++
 				if _, ok := s.key(); !ok {
 					return false
 				}
 				next = true
 			case c == ',':
 				s.i++
+				s.count++
 				next = true
 			case c == '}' && isObject, c == ']' && !isObject:
 				s.i++

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -43,6 +44,12 @@ const (
 	stateEach = 1 << 10 // for each host
 )
 
+// StatePath is where the state file of an output is.
+func StatePath(output string) string {
+	dir, base := filepath.Split(output)
+	return dir + stateName(base)
+}
+
 func stateName(name string) string { return "." + name + ".state" }
 
 // tokensOf is what is remembered of the tokens wanted, each once.
@@ -77,7 +84,8 @@ func decodeState(b []byte, task string) map[Sum]tokenState {
 		return nil
 	}
 	var s state
-	if json.Unmarshal(line, &s) != nil || s.Version != stateVersion || s.Task != task {
+	if json.Unmarshal(line, &s) != nil || s.Version != stateVersion ||
+		s.Task != task { // mutant: another task's state is believed
 		return nil
 	}
 	known := make(map[Sum]tokenState, len(s.Tokens))

@@ -15,8 +15,8 @@ import (
 const pollEvery = 1500 * time.Millisecond
 
 // Watch calls notify when the file may have changed, until ctx ends. It uses inotify, which costs nothing while nothing
-// happens. Where that cannot work it calls notify every 1.5 s, and a [File.Sync] or [File.Look] finds out at the cost of one
-// lstat: on a network file system, where other hosts' writes are not told, where no inotify instance or watch is left, and
+// happens. Where that cannot work it calls notify every 1.5 s, and a [File.Sync] finds out at the cost of one lstat, and of a read every ten
+// seconds: on a network file system, where other hosts' writes are not told, where no inotify instance or watch is left, and
 // while the directory is not there. Only the calling goroutine calls notify.
 func (f *File) Watch(ctx context.Context, notify func()) {
 	for ctx.Err() == nil {
