@@ -16,11 +16,10 @@ import (
 	"sync/atomic"
 
 	"ecr-refresher/internal/cli"
-	"ecr-refresher/internal/fleet"
 )
 
 func main() {
-	os.Exit(run(os.Args[1:], func() string { return fleet.Report(fleet.Sizes(), runAll) }, os.Stdout, os.Stderr))
+	os.Exit(run(os.Args[1:], func() string { return Report(Sizes(), runAll) }, os.Stdout, os.Stderr))
 }
 
 // settings are what the program is called with.
@@ -40,7 +39,7 @@ func run(args []string, tables func() string, out, errOut io.Writer) int {
 	var doc []byte
 	if s.page != "" { // before the minute that the tables take
 		if doc, err = os.ReadFile(s.page); err == nil {
-			_, err = fleet.Splice(string(doc), "")
+			_, err = Splice(string(doc), "")
 		}
 		if err != nil {
 			fmt.Fprintln(errOut, "fleet:", err)
@@ -52,7 +51,7 @@ func run(args []string, tables func() string, out, errOut io.Writer) int {
 	if s.page == "" {
 		return 0
 	}
-	text, err := fleet.Splice(string(doc), report)
+	text, err := Splice(string(doc), report)
 	if err == nil {
 		err = os.WriteFile(s.page, []byte(text), 0o644) //nolint:gosec // G306: a page of documentation
 	}
@@ -64,15 +63,15 @@ func run(args []string, tables func() string, out, errOut io.Writer) int {
 }
 
 // runAll runs the worlds side by side, one per processor, the last ones first: these are the largest.
-func runAll(worlds []fleet.World) []fleet.Result {
-	results := make([]fleet.Result, len(worlds))
+func runAll(worlds []World) []Result {
+	results := make([]Result, len(worlds))
 	var left atomic.Int64
 	left.Store(int64(len(worlds)))
 	var wg sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
 			for i := left.Add(-1); i >= 0; i = left.Add(-1) {
-				results[i] = fleet.Run(worlds[i])
+				results[i] = Run(worlds[i])
 			}
 		})
 	}

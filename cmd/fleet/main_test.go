@@ -7,14 +7,12 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"ecr-refresher/internal/fleet"
 )
 
 func TestRun(t *testing.T) {
 	dir := t.TempDir()
 	page, marked := filepath.Join(dir, "page.md"), filepath.Join(dir, "marked.md")
-	empty, err := fleet.Splice("# Title\n<!-- make fleet writes from here -->\n<!-- to here -->\nend\n", "")
+	empty, err := Splice("# Title\n<!-- make fleet writes from here -->\n<!-- to here -->\nend\n", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,16 +43,16 @@ func TestRun(t *testing.T) {
 			t.Errorf("%q: simulated is %t, printed %q", c.args, simulated, out.String())
 		}
 	}
-	want, err := fleet.Splice(empty, "| 1 |\n")
+	want, err := Splice(empty, "| 1 |\n")
 	if got, _ := os.ReadFile(marked); err != nil || string(got) != want || !strings.HasPrefix(want, "# Title\n") || !strings.HasSuffix(want, "\nend\n") {
 		t.Errorf("the page is %q, %v", got, err)
 	}
 }
 
 func TestRunAll(t *testing.T) {
-	var worlds []fleet.World
+	var worlds []World
 	for n := range 20 {
-		worlds = append(worlds, fleet.World{Tasks: n + 1, Within: time.Second, Span: time.Minute})
+		worlds = append(worlds, World{Tasks: n + 1, Within: time.Second, Span: time.Minute})
 	}
 	for n, r := range runAll(worlds) {
 		if r.First != n+1 {

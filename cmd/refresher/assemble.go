@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"ecr-refresher/internal/ecs"
+	"ecr-refresher/internal/fault"
 	"ecr-refresher/internal/refresh"
 	"ecr-refresher/internal/registry"
 	"ecr-refresher/internal/token"
@@ -55,14 +56,16 @@ func discover(ctx context.Context, inv invocation, set settings, log *zap.Logger
 	failures := 0
 	task, err := ecs.Client{URI: uri}.WaitTask(ctx, func(err error, in time.Duration) {
 		if failures++; refresh.PowerOfTen(failures) {
-			log.Warn("task metadata not available yet", zap.Error(err), zap.Int("failures", failures), zap.Duration("retry_in", in))
+			log.Warn("task metadata not available yet", zap.String("class", string(refresh.Class(err))), zap.Error(err),
+				zap.String("cure", fault.CureOf(err)), zap.Int("failures", failures), zap.Duration("retry_in", in))
 		}
 	})
 	if err != nil && needed {
-		return s, err
+		return s, fmt.Errorf("%w; %s", err, fault.CureOf(err))
 	}
 	if err != nil {
-		log.Warn("task metadata not available: going on without", zap.Error(err))
+		log.Warn("task metadata not available: going on without", zap.String("class", string(refresh.Class(err))), zap.Error(err),
+			zap.String("cure", fault.CureOf(err)))
 		return s, nil
 	}
 	if s.by != "" && s.region != task.Region {
@@ -176,7 +179,7 @@ func assemble(ctx context.Context, inv invocation, set settings, log *zap.Logger
 	if err := refusedSettings(inv); err != nil {
 		return assembly{}, err
 	}
-	opts := clientOptions(set, cmp.Or(around.region, specs[0].Host.Region), around.by, around.task.ID)
+	opts := clientOptions(inv, set, cmp.Or(around.region, specs[0].Host.Region), around.by, around.task.ID)
 	opts.OnPanic = func(err error, stack []byte) {
 		log.Debug("panic in the AWS SDK", zap.Error(err), zap.ByteString("stack", stack))
 	}
@@ -221,11 +224,16 @@ func assemble(ctx context.Context, inv invocation, set settings, log *zap.Logger
 	return a, nil
 }
 
+// caBundle is where crypto/x509 finds the machine's roots in our image, and on Debian and its like. SSL_CERT_FILE names another
+// file to it, and to us.
+const caBundle = "/etc/ssl/certs/ca-certificates.crt"
+
 // clientOptions are those of the client that asks AWS, for the loop and for the doctor alike. by is the variable that gives the
 // region, empty where none does.
-func clientOptions(set settings, region, by, taskID string) token.Options {
+func clientOptions(inv invocation, set settings, region, by, taskID string) token.Options {
 	opts := token.Options{
 		Version: buildInfo().version, Region: region, RegionBy: by, AllowInstanceRole: set.allowInstanceRole,
+		CABundle: cmp.Or(inv.getenv("SSL_CERT_FILE"), caBundle),
 		Timeout:  set.timeout * 4 / 5, // of one step: less than the whole attempt's, so that an error names the step
 		MaxConns: set.parallel,
 	}

@@ -15,6 +15,7 @@ import (
 	"ecr-refresher/internal/httpd"
 	"ecr-refresher/internal/metrics"
 	"ecr-refresher/internal/refresh"
+	"ecr-refresher/internal/statuspage"
 )
 
 // daemon is the command run: it keeps the files good until ctx ends.
@@ -95,7 +96,9 @@ func keep(ctx context.Context, inv invocation, set settings, log *zap.Logger, qu
 	counted.LinesLost = queue.lost.Load
 	late.Observer = counted
 	mux := http.NewServeMux()
-	health.Routes(mux, a.loop, health.About{Version: b.version, Task: t.ARN, Checks: cheapChecks(ctx, inv, set, a)})
+	about := health.About{Version: b.version, Task: t.ARN, Checks: cheapChecks(ctx, inv, set, a)}
+	health.Routes(mux, a.loop, about)
+	mux.Handle("GET /{$}", statuspage.Handler(func() health.Status { return health.StatusOf(a.loop.View(), about) }))
 	mux.Handle("GET /metrics", counted.Handler(a.loop))
 	front.open(mux)
 	log.Info("keeping logged in", zap.Strings("registries", a.names), zap.Strings("outputs", a.paths), zap.String("task", t.ARN))

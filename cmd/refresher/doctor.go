@@ -78,7 +78,7 @@ func doctorConfig(inv invocation, p parsed) doctor.Config {
 				return nil, err
 			}
 			_, by, _ := givenRegion(inv, set)
-			return token.New(ctx, clientOptions(set, region, by, taskID))
+			return token.New(ctx, clientOptions(inv, set, region, by, taskID))
 		},
 	}
 	for _, o := range set.outputs {

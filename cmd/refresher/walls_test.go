@@ -18,23 +18,24 @@ const module = "ecr-refresher/"
 // walls says of each of our packages which others of ours it may import, without its tests. Arrows point down and never back;
 // fault, plain, secret and suggest, which all may share, may be added to any row but the last ones, which import nothing of ours.
 var walls = map[string][]string{
-	"cmd/refresher": {"internal/doctor", "internal/taskdef", "internal/iam", "internal/health", "internal/healthcheck", "internal/metrics", "internal/httpd",
+	"cmd/refresher": {"internal/doctor", "internal/taskdef", "internal/iam", "internal/health", "internal/statuspage", "internal/healthcheck", "internal/metrics", "internal/httpd",
 		"internal/refresh", "internal/token", "internal/writer", "internal/ecs", "internal/registry", "internal/fault", "internal/cli",
 		"internal/signals"},
 	"cmd/sandbox": {"internal/cli", "internal/sandbox"},
-	"cmd/fleet":   {"internal/cli", "internal/fleet"},
+	"cmd/fleet":   {"internal/cli", "internal/refresh", "internal/fault"},
 
 	"cmd/healthcheck": {"internal/healthcheck"},
 
-	"internal/doctor":  {"internal/iam", "internal/token", "internal/writer", "internal/registry", "internal/fault", "internal/plain", "internal/textfile"},
-	"internal/health":  {"internal/refresh", "internal/fault", "internal/plain"},
-	"internal/metrics": {"internal/refresh", "internal/fault"},
-	"internal/fleet":   {"internal/refresh", "internal/fault"},
-	"internal/refresh": {"internal/token", "internal/writer", "internal/registry", "internal/fault", "internal/plain", "internal/secret"},
-	"internal/token":   {"internal/registry", "internal/fault", "internal/plain", "internal/secret", "internal/trust"},
-	"internal/writer":  {"internal/fault", "internal/plain", "internal/secret", "internal/textfile"},
-	"internal/taskdef": {"internal/registry", "internal/textfile"},
-	"internal/iam":     {"internal/registry"},
+	"internal/doctor":            {"internal/iam", "internal/token", "internal/writer", "internal/registry", "internal/fault", "internal/plain", "internal/textfile"},
+	"internal/health":            {"internal/refresh", "internal/fault", "internal/plain"},
+	"internal/health/healthtest": {"internal/refresh", "internal/token", "internal/writer", "internal/registry", "internal/fault"}, // for tests
+	"internal/statuspage":        {"internal/health", "internal/refresh"},
+	"internal/metrics":           {"internal/refresh", "internal/fault"},
+	"internal/refresh":           {"internal/token", "internal/writer", "internal/registry", "internal/fault", "internal/plain", "internal/secret"},
+	"internal/token":             {"internal/registry", "internal/fault", "internal/plain", "internal/secret", "internal/trust"},
+	"internal/writer":            {"internal/fault", "internal/plain", "internal/secret", "internal/textfile"},
+	"internal/taskdef":           {"internal/registry", "internal/textfile"},
+	"internal/iam":               {"internal/registry"},
 
 	"internal/sim": {}, // tests, and its package comment
 	"deploy":       {}, // tests
@@ -42,7 +43,7 @@ var walls = map[string][]string{
 	"internal/writer/disktest": {"internal/writer"}, // for tests
 
 	"internal/cli":         {"internal/suggest"},
-	"internal/ecs":         {"internal/plain"},
+	"internal/ecs":         {"internal/plain", "internal/fault"},
 	"internal/httpd":       {},
 	"internal/healthcheck": {},
 	"internal/registry":    {"internal/suggest"},
@@ -68,7 +69,7 @@ var foreign = map[string][]string{
 // unshipped never reaches the binary that tasks run, by the beginning of the path.
 var unshipped = []string{
 	module + "internal/writer/disktest",
-	module + "internal/sandbox", module + "cmd/sandbox", module + "internal/fleet", "github.com/google/go-containerregistry", "github.com/docker/cli",
+	module + "internal/sandbox", module + "cmd/sandbox", module + "cmd/fleet", module + "internal/health/healthtest", "github.com/google/go-containerregistry", "github.com/docker/cli",
 	"testing", "net/http/httptest", "net/http/pprof", "github.com/google/go-cmp", "github.com/rogpeppe/go-internal",
 	"github.com/prometheus/client_golang/prometheus/testutil",
 	// These call methods by a name that the linker cannot know: it would keep every method of every type, 3 MB of them.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/aws/smithy-go"
 
+	"ecr-refresher/internal/fault"
 	"ecr-refresher/internal/iam"
 )
 
@@ -144,20 +145,14 @@ func TestRegistriesOfAnotherPartition(t *testing.T) {
 	want(t, look(t, "registries", keys, task("aws")), OK, "account", "")
 }
 
-// curedError is an error as package ecs has them.
-type curedError struct{ seen, cure string }
-
-func (e curedError) Error() string { return e.seen + "; " + e.cure }
-func (e curedError) Cure() string  { return e.cure }
-
 // What an endpoint answered is not taken for the cure.
 func TestMetadataCure(t *testing.T) {
 	by := func(err error) Config {
 		return Config{Task: func(context.Context) (Task, error) { return Task{}, err }}
 	}
-	odd := curedError{`status 500 "try; rm -rf /"`, "look at its log"}
+	odd := &fault.Error{Class: fault.ServerError, Op: "ask", Cure: "look at its log", Err: errors.New(`status 500 "try; rm -rf /"`)}
 	for _, r := range look(t, "metadata", by(fmt.Errorf("waited: %w", odd))) {
-		if r.Status != Fail || r.Cure != "look at its log" || r.Seen != `waited: status 500 "try; rm -rf /"` {
+		if r.Status != Fail || r.Cure != "look at its log" || r.Seen != `waited: ask: status 500 "try; rm -rf /"` {
 			t.Errorf("%+v", r)
 		}
 	}

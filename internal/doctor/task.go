@@ -1,13 +1,14 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"ecr-refresher/internal/fault"
 	"ecr-refresher/internal/registry"
 	"ecr-refresher/internal/token"
 )
@@ -17,12 +18,6 @@ const metadataURI = "ECS_CONTAINER_METADATA_URI_V4"
 // derived reports whether a registry can only be known from the task.
 func (e *exam) derived() bool {
 	return len(e.Registries) == 0 || slices.ContainsFunc(e.Registries, func(s registry.Spec) bool { return s.Host.Name == "" })
-}
-
-// cured is an error whose text ends with its cure, as package ecs has them.
-type cured interface {
-	error
-	Cure() string
 }
 
 func (e *exam) metadata(ctx context.Context) []Result {
@@ -36,11 +31,7 @@ func (e *exam) metadata(ctx context.Context) []Result {
 	start := time.Now()
 	task, err := e.Config.Task(ctx)
 	if err != nil {
-		seen, cure := err.Error(), "see the ECS agent on the host"
-		if c, ok := errors.AsType[cured](err); ok && c.Cure() != "" {
-			cure = c.Cure()
-			seen = strings.TrimSuffix(seen, "; "+cure)
-		}
+		seen, cure := err.Error(), cmp.Or(fault.CureOf(err), "see the ECS agent on the host")
 		if e.derived() {
 			return fail(seen, cure)
 		}

@@ -13,6 +13,9 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"ecr-refresher/internal/fault"
+	"ecr-refresher/internal/plain"
 )
 
 const (
@@ -33,53 +36,16 @@ type Client struct {
 	URI string
 }
 
-// Error is what went wrong between us and the endpoint. It names the endpoint's host, never the path, which is particular
-// to the container, and quotes at most the beginning of an answer.
-type Error struct {
-	// Status is the HTTP status, 0 when there was no answer.
-	Status int
-
-	msg       string
-	cure      string
-	err       error
-	temporary bool
-}
-
-func (e *Error) Error() string {
-	if e.cure == "" {
-		return e.msg
-	}
-	return e.msg + "; " + e.cure
-}
-
-// Cure is what the reader can do about it: the end of the text. It may be empty.
-func (e *Error) Cure() string { return e.cure }
-
-// Unwrap gives the error of the network, of the deadline or of the ARN, if that was the cause.
-func (e *Error) Unwrap() error { return e.err }
-
-// asked reports whether there was an endpoint to ask.
-func (e *Error) asked() bool { return e.Status != 0 || e.temporary }
-
-// Temporary reports whether the same request may succeed later: throttled, a server's error, no answer in time, no network.
-func (e *Error) Temporary() bool { return e.temporary }
-
-// Task makes one request, of at most 2 s and 1 MiB. Every error is an [*Error]; [Error.Temporary] tells whether to retry.
+// Task makes one request, of at most 2 s and 1 MiB. Every error is a [fault.Error]. It names the endpoint's host, never the
+// path, which is particular to the container, and quotes at most the beginning of an answer.
 func (c Client) Task(ctx context.Context) (Task, error) {
-	endpoint, err := url.Parse(c.URI)
-	if err != nil || (endpoint.Scheme != "http" && endpoint.Scheme != "https") || endpoint.Hostname() == "" ||
-		strings.ContainsFunc(endpoint.Host, notASCII) {
-		// The parser's error would repeat the whole value.
-		return Task{}, &Error{msg: "task metadata: ECS_CONTAINER_METADATA_URI_V4 is not an http URL", cure: "ECS sets it (agent 1.39.0, " +
-			"Fargate platform 1.4.0 or later), so do not set it in the task definition; outside ECS, set AWS_REGION instead"}
-	}
-	at := "task metadata at " + endpoint.Host
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint.JoinPath("task").String(), nil)
+	req, err := c.request(ctx)
 	if err != nil {
-		return Task{}, &Error{msg: at + ": the URI makes no request"}
+		return Task{}, err
 	}
+	at := "task metadata at " + req.URL.Host
 	resp, err := cmp.Or(c.HTTP, directClient()).Do(req)
 	if err != nil {
 		return Task{}, unreachable(at, err)
@@ -92,31 +58,49 @@ func (c Client) Task(ctx context.Context) (Task, error) {
 	case err != nil:
 		return Task{}, unreachable(at, err)
 	case len(body) > maxAnswer:
-		return Task{}, &Error{Status: resp.StatusCode, cure: foreign,
-			msg: at + ": the answer is larger than 1 MiB, so it is not ECS that answers"}
+		return Task{}, &fault.Error{Class: fault.InvalidResponse, Op: at, Cure: foreign,
+			Err: errors.New("the answer is larger than 1 MiB, so it is not ECS that answers")}
 	}
 	task, err := parseTask(body)
 	if err != nil {
-		return Task{}, &Error{Status: resp.StatusCode, msg: at + ": " + err.Error(), cure: foreign, err: err}
+		return Task{}, &fault.Error{Class: fault.InvalidResponse, Op: at, Cure: foreign, Err: err}
 	}
 	return task, nil
+}
+
+// request is the request to the endpoint, or the reason why the URI makes none. That reason does not quote the URI.
+func (c Client) request(ctx context.Context) (*http.Request, error) {
+	endpoint, err := url.Parse(c.URI)
+	if err == nil && (endpoint.Scheme == "http" || endpoint.Scheme == "https") && endpoint.Hostname() != "" &&
+		!strings.ContainsFunc(endpoint.Host, notASCII) {
+		if req, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint.JoinPath("task").String(), nil); err == nil {
+			return req, nil
+		}
+	}
+	return nil, &fault.Error{
+		Class: fault.BadRequest, Op: "task metadata", Err: errors.New("ECS_CONTAINER_METADATA_URI_V4 is not an http URL"),
+		Cure: "ECS sets it (agent 1.39.0, Fargate platform 1.4.0 or later), so do not set it in the task definition; outside ECS, " +
+			"set AWS_REGION instead",
+	}
 }
 
 // notASCII also keeps control characters out of the errors that name the host: the URL's parser has those of ASCII refused.
 func notASCII(r rune) bool { return r > unicode.MaxASCII }
 
 // WaitTask asks until there is an answer or the end of ctx: after 100 ms, doubling to 2 s. Errors that seem to stay are retried
-// too, as an agent that starts or a proxy that hiccups must not end a container for good; only a URI that is none ends it at
-// once. logRetry, if not nil, hears of each failure that is retried and of the pause before it.
+// too, as an agent that starts or a proxy that hiccups must not end a container for good; only a URI that is not valid ends it
+// at once. logRetry, if not nil, hears of each failure that is retried and of the pause before it.
 func (c Client) WaitTask(ctx context.Context, logRetry func(err error, in time.Duration)) (Task, error) {
 	var last error // of the last request that failed by itself: it says more than "deadline exceeded"
 	requests, pause := 0, firstRetry
+	if _, err := c.request(ctx); err != nil {
+		return Task{}, err
+	}
 	for {
 		task, err := c.Task(ctx)
 		requests++
-		var e *Error
-		if err == nil || !errors.As(err, &e) || !e.asked() {
-			return task, err
+		if err == nil {
+			return task, nil
 		}
 		if ctx.Err() == nil || last == nil {
 			last = err
@@ -154,43 +138,44 @@ func directClient() *http.Client {
 
 const foreign = "look for a proxy or another program on that address, or set AWS_REGION"
 
-func unreachable(at string, err error) *Error {
+func unreachable(at string, err error) error {
 	if u := (*url.Error)(nil); errors.As(err, &u) {
 		err = u.Err // without the URL
 	}
 	if t := (interface{ Timeout() bool })(nil); errors.As(err, &t) && t.Timeout() {
-		return &Error{msg: at + ": no answer in time", cure: "the ECS agent is starting or overloaded", err: err, temporary: true}
+		return &fault.Error{Class: fault.Timeout, Op: at, Cure: "the ECS agent is starting or overloaded",
+			Err: fmt.Errorf("no answer in time: %w", err)}
 	}
-	text := err.Error()
-	if len(text) > 200 { // net/http quotes the whole first line of an answer that is no HTTP
-		text = strings.ToValidUTF8(text[:200], "") + "…"
+	if text := err.Error(); len(text) > 200 { // net/http quotes the whole first line of an answer that is not HTTP
+		err = errors.New(plain.Text(text, 200))
 	}
-	return &Error{msg: at + ": " + text, cure: "the ECS agent is starting, or a firewall rule keeps the container from it", err: err, temporary: true}
+	return &fault.Error{Class: fault.Network, Op: at, Err: err,
+		Cure: "the ECS agent is starting, or a firewall rule keeps the container from it"}
 }
 
-func refused(at string, status int, body []byte) *Error {
-	cure, temporary := foreign, status == 0 // HTTP/1.1 000, which [Error.asked] must tell from no answer
+func refused(at string, status int, body []byte) error {
+	class, cure := fault.InvalidResponse, foreign
 	switch {
 	case status == http.StatusTooManyRequests:
-		cure, temporary = "the agent allows 40 requests a second to all tasks of the instance together: wait", true
-	case status >= 500:
-		cure, temporary = "the ECS agent is starting or in trouble: wait; if it stays, look at its log", true
+		class, cure = fault.Throttled, "the agent allows 40 requests a second to all tasks of the instance together: wait"
 	case status == http.StatusNotFound:
-		cure = "the agent does not know this container: ECS_CONTAINER_METADATA_URI_V4 must be the one ECS set for it"
+		class, cure = fault.BadRequest, "the agent does not know this container: ECS_CONTAINER_METADATA_URI_V4 must be the one ECS set for it"
+	case status >= 500:
+		class, cure = fault.ServerError, "the ECS agent is starting or in trouble: wait; if it stays, look at its log"
+	case status >= 400:
+		class = fault.BadRequest
 	}
-	return &Error{Status: status, temporary: temporary, cure: cure,
-		msg: fmt.Sprintf("%s: status %d %s", at, status, excerpt(string(body)))}
+	return &fault.Error{Class: class, Op: at, Cure: cure, Err: fmt.Errorf("status %d %s", status, excerpt(string(body)))}
 }
 
 // parseTask reads the answer. Only TaskARN must be there and well formed: a field of an unexpected type is left empty, for
 // nothing else is worth not starting for.
 func parseTask(body []byte) (Task, error) {
 	var answer struct {
-		TaskARN, Cluster, Family, Revision, ServiceName, LaunchType, AvailabilityZone string
+		TaskARN, Cluster, Family, Revision, ServiceName, LaunchType string
 
 		ClockDrift struct {
 			ClockErrorBound            float64 // milliseconds, by the ECS developer guide
-			ReferenceTimestamp         string
 			ClockSynchronizationStatus string
 		}
 	}
@@ -210,11 +195,8 @@ func parseTask(body []byte) (Task, error) {
 		task.Cluster = given
 	}
 	task.Family, task.Revision, task.ServiceName = answer.Family, answer.Revision, answer.ServiceName
-	task.LaunchType, task.AvailabilityZone = answer.LaunchType, answer.AvailabilityZone
+	task.LaunchType = answer.LaunchType
 	drift := answer.ClockDrift
 	task.ClockDrift = ClockDrift{ErrorBoundMillis: drift.ClockErrorBound, Status: drift.ClockSynchronizationStatus}
-	if at, err := time.Parse(time.RFC3339, drift.ReferenceTimestamp); err == nil {
-		task.ClockDrift.ReferenceTimestamp = at
-	}
 	return task, nil
 }

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"ecr-refresher/internal/fault"
 )
 
 const taskARN = "arn:aws:ecs:us-west-2:111122223333:task/default/" + id
@@ -28,8 +30,8 @@ const fargate = `{
 
 var fargateTask = Task{
 	ARN: taskARN, Partition: "aws", Region: "us-west-2", Account: "111122223333", ID: id, Cluster: "prod",
-	Family: "curltest", Revision: "3", ServiceName: "MyService", LaunchType: "FARGATE", AvailabilityZone: "us-west-2-lax-1a",
-	ClockDrift: ClockDrift{ErrorBoundMillis: 0.5458234999999999, ReferenceTimestamp: time.Date(2021, 9, 7, 16, 57, 44, 0, time.UTC), Status: "SYNCHRONIZED"},
+	Family: "curltest", Revision: "3", ServiceName: "MyService", LaunchType: "FARGATE",
+	ClockDrift: ClockDrift{ErrorBoundMillis: 0.5458234999999999, Status: "SYNCHRONIZED"},
 }
 
 // bare is what a Task is when the answer has a TaskARN and nothing else.
@@ -53,7 +55,7 @@ func TestTask(t *testing.T) {
 		body   string
 		want   Task
 		errs   []string // parts of the error; none: success
-		temp   bool
+		class  fault.Class
 	}{
 		{name: "fargate", body: fargate, want: fargateTask},
 		{name: "only an ARN", body: `{"TaskARN":"` + taskARN + `"}`, want: bare},
@@ -63,26 +65,25 @@ func TestTask(t *testing.T) {
 			want: with(func(t *Task) { t.Cluster, t.ARN = "old", "arn:aws:ecs:us-west-2:111122223333:task/"+id })},
 		{name: "clock without a time", body: `{"TaskARN":"` + taskARN + `","ClockDrift":{"ClockErrorBound":1234,"ClockSynchronizationStatus":"NOT_SYNCHRONIZED"}}`,
 			want: with(func(t *Task) { t.ClockDrift = ClockDrift{ErrorBoundMillis: 1234, Status: "NOT_SYNCHRONIZED"} })},
-		{name: "clock with a time of another form", body: `{"TaskARN":"` + taskARN + `","ClockDrift":{"ReferenceTimestamp":"now"}}`, want: bare},
 		{name: "other types elsewhere", body: `{"Family":["x"],"Revision":7,"ClockDrift":"none","ServiceName":null,"TaskARN":"` + taskARN + `"}`, want: bare},
 
-		{name: "429", status: 429, body: "rate exceeded", errs: []string{"status 429", `"rate exceeded"`, "40 requests a second"}, temp: true},
-		{name: "500", status: 500, body: "oops", errs: []string{"status 500", `"oops"`, "wait"}, temp: true},
-		{name: "503", status: 503, errs: []string{"status 503", "wait"}, temp: true},
-		{name: "404", status: 404, body: "V4 task metadata handler: unable to get task arn", errs: []string{"status 404", "unable to get", "ECS_CONTAINER_METADATA_URI_V4"}},
-		{name: "403", status: 403, errs: []string{"status 403", "proxy", "AWS_REGION"}},
-		{name: "no body", errs: []string{"not JSON", "proxy"}},
-		{name: "html", body: "<html>" + strings.Repeat("long", 1000), errs: []string{`not JSON: it begins "<html>long`, "proxy"}},
-		{name: "cut off", body: fargate[:200], errs: []string{"not JSON"}},
-		{name: "two documents", body: fargate + fargate, errs: []string{"not JSON"}},
-		{name: "no ARN", body: `{"Cluster":"x"}`, errs: []string{"no TaskARN", "proxy"}},
-		{name: "null", body: `null`, errs: []string{"no TaskARN"}},
-		{name: "a list", body: `[1,2]`, errs: []string{"no TaskARN"}},
-		{name: "ARN of another type", body: `{"TaskARN":7}`, errs: []string{"no TaskARN"}},
-		{name: "ARN of a service", body: `{"TaskARN":"arn:aws:ecs:us-west-2:111122223333:service/x/y"}`, errs: []string{"not the ARN of a task", "arn:PARTITION"}},
+		{name: "429", status: 429, body: "rate exceeded", errs: []string{"status 429", `"rate exceeded"`, "40 requests a second"}, class: fault.Throttled},
+		{name: "500", status: 500, body: "oops", errs: []string{"status 500", `"oops"`, "wait"}, class: fault.ServerError},
+		{name: "503", status: 503, errs: []string{"status 503", "wait"}, class: fault.ServerError},
+		{name: "404", status: 404, body: "V4 task metadata handler: unable to get task arn", errs: []string{"status 404", "unable to get", "ECS_CONTAINER_METADATA_URI_V4"}, class: fault.BadRequest},
+		{name: "403", status: 403, errs: []string{"status 403", "proxy", "AWS_REGION"}, class: fault.BadRequest},
+		{name: "no body", errs: []string{"not JSON", "proxy"}, class: fault.InvalidResponse},
+		{name: "html", body: "<html>" + strings.Repeat("long", 1000), errs: []string{`not JSON: it begins "<html>long`, "proxy"}, class: fault.InvalidResponse},
+		{name: "cut off", body: fargate[:200], errs: []string{"not JSON"}, class: fault.InvalidResponse},
+		{name: "two documents", body: fargate + fargate, errs: []string{"not JSON"}, class: fault.InvalidResponse},
+		{name: "no ARN", body: `{"Cluster":"x"}`, errs: []string{"no TaskARN", "proxy"}, class: fault.InvalidResponse},
+		{name: "null", body: `null`, errs: []string{"no TaskARN"}, class: fault.InvalidResponse},
+		{name: "a list", body: `[1,2]`, errs: []string{"no TaskARN"}, class: fault.InvalidResponse},
+		{name: "ARN of another type", body: `{"TaskARN":7}`, errs: []string{"no TaskARN"}, class: fault.InvalidResponse},
+		{name: "ARN of a service", body: `{"TaskARN":"arn:aws:ecs:us-west-2:111122223333:service/x/y"}`, errs: []string{"not the ARN of a task", "arn:PARTITION"}, class: fault.InvalidResponse},
 		{name: "1 MiB", body: pad(fargate, 1<<20), want: fargateTask},
-		{name: "1 MiB and a byte", body: pad(fargate, 1<<20+1), errs: []string{"larger than 1 MiB"}},
-		{name: "more than 1 MiB of an error", status: 500, body: strings.Repeat("x", 2<<20), errs: []string{"status 500"}, temp: true},
+		{name: "1 MiB and a byte", body: pad(fargate, 1<<20+1), errs: []string{"larger than 1 MiB"}, class: fault.InvalidResponse},
+		{name: "more than 1 MiB of an error", status: 500, body: strings.Repeat("x", 2<<20), errs: []string{"status 500"}, class: fault.ServerError},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			requests := 0
@@ -100,18 +101,14 @@ func TestTask(t *testing.T) {
 			if got != test.want {
 				t.Errorf("\n got %+v\nwant %+v", got, test.want)
 			}
-			checkError(t, err, test.errs, test.temp)
-			var e *Error
-			if want := max(test.status, 200); errors.As(err, &e) && e.Status != want {
-				t.Errorf("Status %d, want %d", e.Status, want)
-			}
+			checkError(t, err, test.errs, test.class)
 		})
 	}
 }
 
 func pad(json string, size int) string { return json + strings.Repeat(" ", size-len(json)) }
 
-func checkError(t *testing.T, err error, parts []string, temporary bool) {
+func checkError(t *testing.T, err error, parts []string, class fault.Class) {
 	t.Helper()
 	if len(parts) == 0 {
 		if err != nil {
@@ -119,17 +116,13 @@ func checkError(t *testing.T, err error, parts []string, temporary bool) {
 		}
 		return
 	}
-	var e *Error
-	if !errors.As(err, &e) {
-		t.Fatalf("error %v, want an *Error", err)
-	}
 	for _, part := range parts {
-		if !strings.Contains(err.Error(), part) {
+		if !strings.Contains(err.Error()+"; "+fault.CureOf(err), part) {
 			t.Errorf("error %q lacks %q", err, part)
 		}
 	}
-	if e.Temporary() != temporary {
-		t.Errorf("%q: Temporary() = %v", err, !temporary)
+	if got, _ := fault.ClassOf(err); got != class {
+		t.Errorf("%q: class %q, want %q", err, got, class)
 	}
 	if len(err.Error()) > 400 || strings.Contains(err.Error(), "SECRET") {
 		t.Errorf("error is a dump or names the path: %s", err)
@@ -139,7 +132,7 @@ func checkError(t *testing.T, err error, parts []string, temporary bool) {
 func TestTaskWithoutAnEndpoint(t *testing.T) {
 	for _, uri := range []string{"", "/v4/SECRET", "169.254.170.2/v4/SECRET", "http://", "file:///v4/SECRET", "unix://host/v4/SECRET", "http://[/SECRET", "http://a b/SECRET"} {
 		_, err := Client{URI: uri}.Task(t.Context())
-		checkError(t, err, []string{"ECS_CONTAINER_METADATA_URI_V4", "AWS_REGION"}, false)
+		checkError(t, err, []string{"ECS_CONTAINER_METADATA_URI_V4", "AWS_REGION"}, fault.BadRequest)
 	}
 }
 
@@ -151,7 +144,7 @@ func TestTaskUnreachable(t *testing.T) {
 	addr := l.Addr().String()
 	l.Close()
 	_, err = Client{URI: "http://" + addr + "/v4/SECRET"}.Task(t.Context())
-	checkError(t, err, []string{addr, "connection refused", "agent is starting"}, true)
+	checkError(t, err, []string{addr, "connection refused", "agent is starting"}, fault.Network)
 }
 
 func TestTaskAnswerCutOff(t *testing.T) {
@@ -160,7 +153,7 @@ func TestTaskAnswerCutOff(t *testing.T) {
 		_, _ = io.WriteString(w, fargate[:20])
 	})
 	_, err := client.Task(t.Context())
-	checkError(t, err, []string{"unexpected EOF"}, true)
+	checkError(t, err, []string{"unexpected EOF"}, fault.Network)
 }
 
 // The server would go on for ever: what is too large is not waited for.
@@ -171,7 +164,7 @@ func TestTaskEndlessAnswer(t *testing.T) {
 		<-r.Context().Done()
 	})
 	_, err := client.Task(t.Context())
-	checkError(t, err, []string{"larger than 1 MiB"}, false)
+	checkError(t, err, []string{"larger than 1 MiB"}, fault.InvalidResponse)
 }
 
 func TestTaskHungServerEndsWithTheContext(t *testing.T) {
@@ -180,7 +173,7 @@ func TestTaskHungServerEndsWithTheContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-asked; cancel() }()
 	_, err := client.Task(ctx)
-	checkError(t, err, []string{"canceled"}, true)
+	checkError(t, err, []string{"canceled"}, fault.Network)
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("%v is not the context's error", err)
 	}
@@ -193,7 +186,7 @@ func TestDefaultClientUsesNoProxyAndFollowsNothing(t *testing.T) {
 	}
 	client := endpoint(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) })
 	_, err := client.Task(t.Context())
-	checkError(t, err, []string{"status 302", "proxy"}, false)
+	checkError(t, err, []string{"status 302", "proxy"}, fault.InvalidResponse)
 }
 
 // script is a RoundTripper for a bubble: each request takes the next step, the last one again and again.
@@ -240,21 +233,21 @@ func TestWaitTask(t *testing.T) {
 		at      []time.Duration // requests
 		pauses  []time.Duration
 		errs    []string
-		temp    bool
+		class   fault.Class
 		ended   error
 	}{
-		{"at once", steps{reply(200, fargate)}, time.Hour, ms(0), nil, nil, false, nil},
-		{"throttled, then an answer", steps{reply(429, ""), reply(200, fargate)}, time.Hour, ms(0, 100), ms(100), nil, false, nil},
+		{"at once", steps{reply(200, fargate)}, time.Hour, ms(0), nil, nil, "", nil},
+		{"throttled, then an answer", steps{reply(429, ""), reply(200, fargate)}, time.Hour, ms(0, 100), ms(100), nil, "", nil},
 		{"doubling to 2 s", steps{refuse, reply(500, ""), reply(503, ""), refuse, refuse, refuse, refuse, reply(200, fargate)}, time.Hour,
-			ms(0, 100, 300, 700, 1500, 3100, 5100, 7100), ms(100, 200, 400, 800, 1600, 2000, 2000), nil, false, nil},
-		{"hung for its 2 s, then an answer", steps{hang, reply(200, fargate)}, time.Hour, ms(0, 2100), ms(100), nil, false, nil},
-		{"what seems to stay passes", steps{reply(404, ""), reply(200, "{}"), reply(200, "<html>"), reply(200, fargate)}, time.Hour, ms(0, 100, 300, 700), ms(100, 200, 400), nil, false, nil},
+			ms(0, 100, 300, 700, 1500, 3100, 5100, 7100), ms(100, 200, 400, 800, 1600, 2000, 2000), nil, "", nil},
+		{"hung for its 2 s, then an answer", steps{hang, reply(200, fargate)}, time.Hour, ms(0, 2100), ms(100), nil, "", nil},
+		{"what seems to stay passes", steps{reply(404, ""), reply(200, "{}"), reply(200, "<html>"), reply(200, fargate)}, time.Hour, ms(0, 100, 300, 700), ms(100, 200, 400), nil, "", nil},
 		{"the end during a pause", steps{reply(429, "slow")}, 250 * time.Millisecond, ms(0, 100), ms(100, 200),
-			[]string{"2 request(s)", "deadline exceeded", "status 429", `"slow"`}, true, context.DeadlineExceeded},
+			[]string{"2 request(s)", "deadline exceeded", "status 429", `"slow"`}, fault.Throttled, context.DeadlineExceeded},
 		{"the end during a request", steps{reply(429, "slow"), hang}, 250 * time.Millisecond, ms(0, 100), ms(100),
-			[]string{"2 request(s)", "deadline exceeded", "status 429"}, true, context.DeadlineExceeded},
+			[]string{"2 request(s)", "deadline exceeded", "status 429"}, fault.Throttled, context.DeadlineExceeded},
 		{"the end during the first request", steps{hang}, 250 * time.Millisecond, ms(0), nil,
-			[]string{"1 request(s)", "no answer in time"}, true, context.DeadlineExceeded},
+			[]string{"1 request(s)", "no answer in time"}, fault.Timeout, context.DeadlineExceeded},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -269,7 +262,7 @@ func TestWaitTask(t *testing.T) {
 					}
 					pauses = append(pauses, in)
 				})
-				checkError(t, err, test.errs, test.temp)
+				checkError(t, err, test.errs, test.class)
 				if err == nil && task != fargateTask {
 					t.Errorf("task %+v", task)
 				}
@@ -312,7 +305,7 @@ func FuzzTask(f *testing.F) {
 			Transport: &script{steps: []func(*http.Request) (*http.Response, error){reply(200, string(body))}}}}
 		task, err := client.Task(t.Context())
 		if err != nil {
-			if e := (*Error)(nil); !errors.As(err, &e) || e.Temporary() || len(err.Error()) > 800 || task != (Task{}) {
+			if class, _ := fault.ClassOf(err); class != fault.InvalidResponse || len(err.Error()) > 800 || task != (Task{}) {
 				t.Errorf("task %+v, error %v", task, err)
 			}
 			return

@@ -9,7 +9,6 @@ package ecs
 import (
 	"fmt"
 	"strings"
-	"time"
 
 	"ecr-refresher/internal/plain"
 )
@@ -23,8 +22,6 @@ type Task struct {
 	Cluster string
 	// Family and Revision name the task definition; ServiceName is empty for a task that no service started.
 	Family, Revision, ServiceName, LaunchType string
-	// AvailabilityZone may be a local zone (us-west-2-lax-1a): the region is never cut from it.
-	AvailabilityZone string
 	// ClockDrift is zero where ECS does not measure the clock (the agent on EC2, Windows).
 	ClockDrift ClockDrift
 }
@@ -34,8 +31,6 @@ type Task struct {
 type ClockDrift struct {
 	// ErrorBoundMillis is ClockErrorBound: by how many milliseconds the clock may be off UTC.
 	ErrorBoundMillis float64
-	// ReferenceTimestamp is when that was measured.
-	ReferenceTimestamp time.Time
 	// Status is SYNCHRONIZED, NOT_SYNCHRONIZED, or empty.
 	Status string
 }

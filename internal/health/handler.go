@@ -16,7 +16,7 @@ type Source interface {
 	Late() time.Duration // how late the loop is for its next turn; never blocks
 }
 
-// Routes adds /livez, /readyz, /healthz, /status and the page at / to a mux.
+// Routes adds /livez, /readyz, /healthz and /status to a mux.
 func Routes(mux *http.ServeMux, src Source, about About) {
 	answer := func(judge func(refresh.View) Verdict) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) { judge(src.View()).write(w) }
@@ -31,11 +31,6 @@ func Routes(mux *http.ServeMux, src Source, about About) {
 		enc := json.NewEncoder(w)
 		enc.SetIndent("", "  ")
 		_ = enc.Encode(StatusOf(src.View(), about))
-	})
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
-		_, _ = io.WriteString(w, page(StatusOf(src.View(), about)))
 	})
 }
 

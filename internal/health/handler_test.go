@@ -118,20 +118,19 @@ func TestRoutes(t *testing.T) {
 		{"GET", "/healthz", 503, "text/plain; charset=utf-8"},
 		{"GET", "/readyz", 503, "text/plain; charset=utf-8"},
 		{"GET", "/status", 200, "application/json; charset=utf-8"},
-		{"GET", "/", 200, "text/html; charset=utf-8"},
 		{"HEAD", "/livez", 200, "text/plain; charset=utf-8"},
 		{"HEAD", "/healthz", 503, "text/plain; charset=utf-8"},
 		{"HEAD", "/readyz", 503, "text/plain; charset=utf-8"},
 		{"HEAD", "/status", 200, "application/json; charset=utf-8"},
-		{"HEAD", "/", 200, "text/html; charset=utf-8"},
 		{"GET", "/livez/", 404, ""},
 		{"GET", "/healthz/x", 404, ""},
 		{"GET", "/index.html", 404, ""},
-		{"GET", "/metrics", 404, ""}, // somebody else's
+		{"GET", "/metrics", 404, ""}, // somebody else's, as is the page
+		{"GET", "/", 404, ""},
 		{"GET", "/debug/pprof/", 404, ""},
 		{"GET", "/debug/vars", 404, ""},
 		{"POST", "/status", 405, ""},
-		{"DELETE", "/", 405, ""},
+		{"DELETE", "/healthz", 405, ""},
 	} {
 		req, err := http.NewRequestWithContext(t.Context(), test.method, srv.URL+test.path, nil)
 		if err != nil {

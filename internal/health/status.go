@@ -1,6 +1,7 @@
 package health
 
 import (
+	"strings"
 	"time"
 
 	"ecr-refresher/internal/fault"
@@ -37,6 +38,8 @@ type Status struct {
 	Registries []RegistryStatus `json:"registries"`
 	Outputs    []OutputStatus   `json:"outputs"`
 	Checks     []Check          `json:"checks,omitempty"` // no part of a verdict: they say what may become wrong, and why
+
+	Stuck string `json:"-"` // why /livez fails, which is one of the reasons; empty while it succeeds
 }
 
 // RegistryStatus is what a consumer of the primary output finds for a registry, and what the refresher knows beyond that.
@@ -72,7 +75,8 @@ type OutputStatus struct {
 	Mode      string   `json:"mode,omitempty"`
 	Contested bool     `json:"contested,omitempty"`
 	Repairs   int      `json:"repairs"`
-	Shadowed  []string `json:"shadowed,omitempty"` // registries whose entry a helper hides, and how
+	Shadowed  []string `json:"shadowed,omitempty"` // registries whose entry a helper hides, and how: Hidden in words
+	Hidden    []Hidden `json:"-"`
 
 	// Entries of others, the first ten of each: what keeps programs from reading the file, and logins for our hosts under other keys.
 	Broken       []OtherEntry `json:"broken_entries,omitempty"`
@@ -81,6 +85,13 @@ type OutputStatus struct {
 	SimilarCount int          `json:"similar_entry_count,omitempty"`
 
 	Error *Problem `json:"error,omitempty"`
+}
+
+// Hidden is a registry whose entry in an output docker does not use.
+type Hidden struct {
+	Registry string   // as configured
+	Hosts    []string // its host and its aliases
+	By       string   // the credential helper that docker asks instead, and the member of the file that says so
 }
 
 // OtherEntry is an entry that is not ours and gets in the way of the file's readers.
@@ -102,7 +113,8 @@ func StatusOf(v refresh.View, about About) Status {
 	ready := Ready(v)
 	s := Status{
 		About: about, Healthy: Healthy(v).OK, Ready: ready.OK, Reasons: append([]string{}, ready.Reasons...),
-		Now: v.Now.UTC(), Uptime: (time.Since(v.Started)).Round(time.Second).Seconds(), ClockSkew: v.Skew.Seconds(),
+		Stuck: strings.Join(Live(v).Reasons, ""),
+		Now:   v.Now.UTC(), Uptime: (time.Since(v.Started)).Round(time.Second).Seconds(), ClockSkew: v.Skew.Seconds(),
 	}
 	for i := range v.Registries {
 		s.Registries = append(s.Registries, registryStatus(v, i))
@@ -150,6 +162,7 @@ func outputStatus(v refresh.View, o int) OutputStatus {
 	for i, r := range v.Registries {
 		if hidden := v.Shadowed(o, i); hidden != "" {
 			s.Shadowed = append(s.Shadowed, r.Spec.Name+": "+hidden)
+			s.Hidden = append(s.Hidden, Hidden{Registry: r.Spec.Name, Hosts: r.Spec.Hosts(), By: hidden})
 		}
 	}
 	s.BrokenCount, s.SimilarCount = disk.Obstacles.BrokenCount, disk.Obstacles.SimilarCount

@@ -86,7 +86,7 @@ func entriesAgainst(v refresh.View, o int, andHidden bool) (reasons []string) {
 		if e := v.Entry(o, i); !e.Valid {
 			reasons = append(reasons, because(v, o, i, e))
 		} else if hidden := v.Shadowed(o, i); hidden != "" && andHidden {
-			reasons = append(reasons, fmt.Sprintf("%s: %s is hidden: %s; %s", v.Outputs[o].Name, r.Spec.Name, hidden, unhide(noHelpers(r.Spec.Hosts()))))
+			reasons = append(reasons, fmt.Sprintf("%s: %s is hidden: %s; %s", v.Outputs[o].Name, r.Spec.Name, hidden, HiddenCure(r.Spec.Hosts(), len(r.Spec.Hosts()))))
 		}
 	}
 	return reasons
@@ -146,16 +146,16 @@ func told(err error) string {
 	return s
 }
 
-// unhide is the cure of a hidden entry, with the members of credHelpers that bring docker back to the file.
-func unhide(members string) string {
-	return "remove it from the file; for docker, crane and buildctl alone set \"credHelpers\": {" + members + "}, which breaks skopeo, podman and buildah"
-}
-
-// noHelpers is what makes docker read the file for these hosts, whatever helpers it names: members of credHelpers.
-func noHelpers(hosts []string) string {
-	members := make([]string, len(hosts))
-	for i, h := range hosts {
-		members[i] = strconv.Quote(h) + `: ""`
+// HiddenCure is what to do about entries that a credential helper hides. It names the members of credHelpers that make docker
+// read the file for these hosts, whatever helpers it names otherwise; the first most of them.
+func HiddenCure(hosts []string, most int) string {
+	var members []string
+	for _, h := range hosts[:min(len(hosts), most)] {
+		members = append(members, strconv.Quote(h)+`: ""`)
 	}
-	return strings.Join(members, ", ")
+	if len(hosts) > most {
+		members = append(members, fmt.Sprintf("… for all %d hosts", len(hosts)))
+	}
+	return `remove it from the file; for docker, crane and buildctl alone set "credHelpers": {` + strings.Join(members, ", ") +
+		"}, which breaks skopeo, podman and buildah"
 }

@@ -1,4 +1,4 @@
-// Package metrics is what Prometheus sees: gauges computed at each scrape from a [refresh.View], so that they speak of the
+// Package metrics is what Prometheus sees: gauges computed at each scrape from a [refresh.View], so that they describe the
 // files as they are, and counters of events. It is the only place that imports client_golang.
 //
 // It refuses to know why anything happened. Names, labels and label values are an API: they are added, never renamed. Every
@@ -6,12 +6,10 @@
 package metrics
 
 import (
-	"fmt"
 	"net/http"
-	"slices"
-	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"ecr-refresher/internal/fault"
@@ -37,161 +35,127 @@ type Source interface {
 	View() refresh.View
 }
 
-// Metrics counts events and describes views. Safe for use by many goroutines.
+// Metrics counts events and describes views. It implements refresh.Observer. Safe for use by many goroutines.
 type Metrics struct {
 	// LinesLost returns how many log lines could not be written so far; nil where that is not known. Set it before the
 	// first scrape.
 	LinesLost func() int64
 
-	build Build
-	task  Task
+	refreshes, refreshErrors     *prometheus.CounterVec
+	durations                    *prometheus.HistogramVec
+	writes, writeErrors, repairs *prometheus.CounterVec
 
-	mu         sync.Mutex
-	registries tallies[attempts]
-	outputs    tallies[writes]
+	constant []prometheus.Collector
 }
 
 // New makes the series of all registries and outputs, named as configured. Names must not repeat.
 func New(build Build, task Task, registries, outputs []string) *Metrics {
-	return &Metrics{build: build, task: task, registries: newTallies[attempts](registries), outputs: newTallies[writes](outputs)}
+	m := &Metrics{
+		refreshes: counters("refresh_total", "Attempts to renew the token of a registry.", "registry", "status"),
+		refreshErrors: counters("refresh_errors_total",
+			"Attempts that failed, and tokens that the registry rejected, by class.", "registry", "class"),
+		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: namespace, Name: "refresh_duration_seconds", Help: "How long an attempt to renew a token took.",
+			Buckets: []float64{.05, .1, .25, .5, 1, 2.5, 5, 10},
+		}, []string{"registry"}),
+		writes:      counters("output_writes_total", "Attempts to write an output.", "output", "status"),
+		writeErrors: counters("output_errors_total", "Attempts to write an output that failed, by class.", "output", "class"),
+		repairs:     counters("output_repairs_total", "Writes that put back what another program had changed.", "output"),
+		constant: []prometheus.Collector{
+			info("build_info", "The program; always 1.", prometheus.Labels{
+				"version": build.Version, "revision": build.Revision, "goversion": build.GoVersion,
+			}),
+			info("task_info", "The ECS task; always 1.", prometheus.Labels{
+				"task_arn": task.ARN, "cluster": task.Cluster, "family": task.Family, "revision": task.Revision, "service": task.Service,
+			}),
+		},
+	}
+	for _, name := range registries {
+		m.refreshes.WithLabelValues(name, success)
+		m.refreshes.WithLabelValues(name, failure)
+		m.durations.WithLabelValues(name)
+	}
+	for _, name := range outputs {
+		m.writes.WithLabelValues(name, success)
+		m.writes.WithLabelValues(name, failure)
+		m.repairs.WithLabelValues(name)
+	}
+	for _, class := range fault.Classes() {
+		of, names := m.refreshErrors, registries
+		if class.OfOutput() {
+			of, names = m.writeErrors, outputs
+		}
+		for _, name := range names {
+			of.WithLabelValues(name, string(class))
+		}
+	}
+	return m
+}
+
+func counters(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
+}
+
+// info is a series that is always 1, for its labels.
+func info(name, help string, labels prometheus.Labels) prometheus.Collector {
+	g := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help, ConstLabels: labels})
+	g.Set(1)
+	return g
 }
 
 // Handler answers scrapes, with the gauges that are computed from src.
 func (m *Metrics) Handler(src Source) http.Handler {
-	few := len(m.registries.names) < manyRegistries
-	page := promhttp.HandlerFor(gatherer{m, src}, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes, DisableCompression: few})
-	if few {
-		return page
-	}
-	admitted, turn := make(chan struct{}, maxScrapes), make(chan struct{}, 1)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		select {
-		case admitted <- struct{}{}:
-			defer func() { <-admitted }()
-		default:
-			http.Error(w, fmt.Sprintf("%d scrapes are under way: try again later", maxScrapes), http.StatusServiceUnavailable)
-			return
-		}
-		select {
-		case turn <- struct{}{}:
-			defer func() { <-turn }()
-			page.ServeHTTP(w, r)
-		case <-r.Context().Done():
-		}
-	})
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(m.collectors(src)...)
+	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes})
 }
 
 // maxScrapes is how many scrapes there may be at the same time: a file system that hangs holds up each of them.
 const maxScrapes = 4
 
-// manyRegistries is the number of registries from which on a page is compressed, and made for one scraper at a time: it takes some
-// 10 KB of memory a registry while it is made. A small one is a few packets either way, and to compress it would be most of what
-// a scrape costs.
-const manyRegistries = 20
+// collectors are all that a scrape shows.
+func (m *Metrics) collectors(src Source) []prometheus.Collector {
+	lost := prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Namespace: namespace, Name: "log_lines_lost_total",
+		Help: "Log lines that nobody took: the log driver was blocked, or the reader of standard output has gone.",
+	}, func() float64 {
+		if m.LinesLost == nil {
+			return 0
+		}
+		return float64(m.LinesLost())
+	})
+	return append([]prometheus.Collector{
+		state{src}, lost, m.refreshes, m.refreshErrors, m.durations, m.writes, m.writeErrors, m.repairs,
+	}, m.constant...)
+}
 
 // Attempted implements refresh.Observer.
 func (m *Metrics) Attempted(registries []string, took time.Duration, class fault.Class) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	for _, name := range registries {
-		t := m.registries.of(name)
-		t.took.observe(took.Seconds())
+		m.durations.WithLabelValues(name).Observe(took.Seconds())
 		if class == "" {
-			t.successes++
+			m.refreshes.WithLabelValues(name, success).Inc()
 			continue
 		}
-		t.failures++
-		t.classes.count(class)
+		m.refreshes.WithLabelValues(name, failure).Inc()
+		m.refreshErrors.WithLabelValues(name, string(class)).Inc()
 	}
 }
 
 // Rejected implements refresh.Observer.
 func (m *Metrics) Rejected(registry string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.registries.of(registry).classes.count(fault.TokenRejected)
+	m.refreshErrors.WithLabelValues(registry, string(fault.TokenRejected)).Inc()
 }
 
 // Written implements refresh.Observer.
 func (m *Metrics) Written(output string, repair bool, err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	t := m.outputs.of(output)
-	switch {
-	case err != nil:
-		t.failures++
-		t.classes.count(refresh.Class(err))
+	if err != nil {
+		m.writes.WithLabelValues(output, failure).Inc()
+		m.writeErrors.WithLabelValues(output, string(refresh.Class(err))).Inc()
 		return
-	case repair:
-		t.repairs++
 	}
-	t.successes++
-}
-
-// tallies are counts by name, in the order of the configuration. A thousand registries would take 8 KB each as counters of
-// client_golang, and take a few hundred bytes like this.
-type tallies[T any] struct {
-	names  []string
-	counts []T
-	index  map[string]int
-}
-
-func newTallies[T any](names []string) tallies[T] {
-	t := tallies[T]{names: names, counts: make([]T, len(names)), index: make(map[string]int, len(names))}
-	for i, n := range names {
-		t.index[n] = i
-	}
-	return t
-}
-
-// of returns the counts of a name; of one that is not configured, counts that nobody sees.
-func (t tallies[T]) of(name string) *T {
-	i, ok := t.index[name]
-	if !ok {
-		return new(T)
-	}
-	return &t.counts[i]
-}
-
-// attempts counts what happened to one registry.
-type attempts struct {
-	successes, failures uint64
-	classes             byClass
-	took                histogram
-}
-
-// writes counts what happened to one output.
-type writes struct {
-	successes, failures, repairs uint64
-	classes                      byClass
-}
-
-// byClass counts errors, by the place of their class in fault.Classes.
-type byClass [classes]uint64
-
-const classes = 17
-
-func (b *byClass) count(c fault.Class) {
-	if i := slices.Index(fault.Classes(), c); i >= 0 {
-		b[i]++
-	}
-}
-
-// bounds of the histogram, in seconds.
-var bounds = [...]float64{.05, .1, .25, .5, 1, 2.5, 5, 10}
-
-type histogram struct {
-	buckets [len(bounds)]uint64 // each with all below it
-	count   uint64
-	sum     float64
-}
-
-func (h *histogram) observe(v float64) {
-	h.count++
-	h.sum += v
-	for i, b := range bounds {
-		if v <= b {
-			h.buckets[i]++
-		}
+	m.writes.WithLabelValues(output, success).Inc()
+	if repair {
+		m.repairs.WithLabelValues(output).Inc()
 	}
 }

@@ -14,7 +14,7 @@ const redacted = "[redacted]"
 
 // Secret is an immutable secret string; the zero value is empty. The content hides behind a pointer, so that fmt shows an
 // address at most even where a Secret sits in an unexported field of a printed struct, where its methods are not called.
-// Compare two with [Secret.Equal]: == compares identity, not content.
+// Compare two by [Secret.Sum]: == compares identity, not content.
 type Secret struct{ p *string }
 
 // New wraps s.
@@ -28,20 +28,6 @@ func (s Secret) Reveal() string {
 	}
 	return *s.p
 }
-
-// Empty reports whether there is no content.
-func (s Secret) Empty() bool { return s.p == nil || *s.p == "" }
-
-// Len is the length of the content in bytes.
-func (s Secret) Len() int {
-	if s.p == nil {
-		return 0
-	}
-	return len(*s.p)
-}
-
-// Equal reports whether both have the same content.
-func (s Secret) Equal(t Secret) bool { return s.p == t.p || s.Reveal() == t.Reveal() }
 
 // Sum is the SHA-256 of the content: it identifies a secret of high entropy, such as a token, without giving it away.
 func (s Secret) Sum() [sha256.Size]byte { return sha256.Sum256([]byte(s.Reveal())) }

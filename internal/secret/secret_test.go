@@ -43,16 +43,13 @@ func TestNothingPrintsTheContent(t *testing.T) {
 func TestValue(t *testing.T) {
 	var zero secret.Secret
 	a, b, other := secret.New(content), secret.New(content), secret.New("other")
-	if !zero.Empty() || zero.Reveal() != "" || zero.Len() != 0 || !secret.New("").Empty() {
+	if zero.Reveal() != "" || secret.New("").Reveal() != "" {
 		t.Error("the zero Secret is not empty")
 	}
-	if a.Reveal() != content || a.Len() != len(content) || a.Empty() {
+	if a.Reveal() != content {
 		t.Error("Reveal does not return what New was given")
 	}
-	if !a.Equal(b) || a.Equal(other) || a.Equal(zero) || !zero.Equal(secret.New("")) {
-		t.Error("Equal does not compare the content")
-	}
-	if a.Sum() != b.Sum() || a.Sum() == other.Sum() {
+	if a.Sum() != b.Sum() || a.Sum() == other.Sum() || a.Sum() == zero.Sum() || zero.Sum() != secret.New("").Sum() {
 		t.Error("Sum does not identify the content")
 	}
 }

@@ -39,6 +39,7 @@ type Options struct {
 	SessionName       string        // of assumed roles, where a scope names none; default "ecr-refresher"
 	AllowInstanceRole bool          // use the EC2 instance's role where the task has none
 	Timeout           time.Duration // of one step: a call to STS, an answer to a /v2/ request; default 10 s
+	CABundle          string        // where crypto/x509 finds the machine's roots, to try AWS's first; empty: all are parsed at once
 	MaxConns          int           // to one API, idle ones too; default 64, and never more than maxConnsPerHost
 
 	// OnPanic is called with what a panic of the SDK became and with its stack, which holds no data; nil where nobody wants it.
@@ -160,11 +161,12 @@ func New(ctx context.Context, opts Options) (made *Client, err error) {
 	if own := calls.TLSClientConfig; own != nil && own.RootCAs != nil { // those of AWS_CA_BUNDLE are for this endpoint too
 		direct.TLSClientConfig = &tls.Config{RootCAs: own.RootCAs, MinVersion: tls.VersionTLS12}
 	}
+	few := trust.Likely(opts.CABundle)
 	questions := calls.Clone()
 	questions.DisableKeepAlives = true // each host is asked once in hours; a pool of them would remember every name
-	cfg.HTTPClient = &http.Client{Transport: bounded{trust.Transport(calls)}, CheckRedirect: NoRedirect}
+	cfg.HTTPClient = &http.Client{Transport: bounded{trust.Transport(calls, few)}, CheckRedirect: NoRedirect}
 	c.cfg = func() aws.Config { return cfg }
-	c.http = &http.Client{Transport: trust.Transport(questions), CheckRedirect: NoRedirect}
+	c.http = &http.Client{Transport: trust.Transport(questions, few), CheckRedirect: NoRedirect}
 	c.ids = newIdentities(c.cfg, opts, c.caught)
 	return c, nil
 }
@@ -231,11 +233,8 @@ func (c *Client) Token(ctx context.Context, s Scope) (t Token, err error) {
 	if err != nil {
 		return Token{}, err
 	}
-	if creds := id.last.Load(); creds != nil { // they signed the call
-		t.CredentialProvider = creds.Source
-		if creds.CanExpire {
-			t.CredentialsExpire = creds.Expires.Add(expiryWindow) // which the cache took off
-		}
+	if creds := id.last.Load(); creds != nil && creds.CanExpire { // they signed the call
+		t.CredentialsExpire = creds.Expires.Add(expiryWindow) // which the cache took off
 	}
 	return t, nil
 }

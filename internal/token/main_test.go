@@ -186,7 +186,7 @@ func mustToken(t testing.TB, c *Client, s Scope) Token {
 	if err != nil {
 		t.Fatalf("Token(%s): %v; cure: %s", s, err, fault.CureOf(err))
 	}
-	if tok.Auth.Empty() || tok.Life() <= 0 {
+	if tok.Auth.Reveal() == "" || tok.Life() <= 0 {
 		t.Fatalf("Token(%s) = %v without an error", s, tok)
 	}
 	return tok

@@ -40,8 +40,7 @@ type Token struct {
 	// vouches for its clock.
 	CustomEndpoint bool
 
-	CredentialsExpire  time.Time // when the credentials that asked for it end; zero if they do not or it is not known
-	CredentialProvider string    // where the credentials came from, in the SDK's words
+	CredentialsExpire time.Time // when the credentials that asked for it end; zero if they do not or it is not known
 }
 
 // Life is how long the token was valid when it was issued.

@@ -3,32 +3,26 @@ package trust
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"crypto/x509"
 	"encoding/base64"
 	"io"
 	"os"
 	"runtime"
-	"sync"
 )
 
-// bundle is where crypto/x509 finds the machine's roots in our image, and on Debian and its like. On others all roots are
-// parsed, as by any Go program.
-const bundle = "/etc/ssl/certs/ca-certificates.crt"
-
-// likely is those of the machine's roots that AWS's endpoints are likely to chain to; nil where there is none. It reads the
-// bundle once, as crypto/x509 does.
-var likely = sync.OnceValue(func() *x509.CertPool {
+// Likely are those of the roots in a CA bundle that AWS's endpoints are likely to chain to. It reads the bundle, as crypto/x509
+// does later. Nil where there is none, or no such file: then all of the machine's roots are parsed, as by any Go program.
+func Likely(bundle string) *x509.CertPool {
 	if runtime.GOOS != "linux" { // other systems keep their roots, and what they distrust, elsewhere
 		return nil
 	}
-	f, err := os.Open(cmp.Or(os.Getenv("SSL_CERT_FILE"), bundle)) //nolint:forbidigo // the file that crypto/x509 takes, by the same variable
+	f, err := os.Open(bundle) //nolint:gosec // G304: the file that the caller names
 	if err != nil {
 		return nil
 	}
 	defer f.Close()
 	return pick(f)
-})
+}
 
 // pick returns the certificates of a PEM bundle that name Amazon or Starfield; nil for none. It never holds the bundle as a whole,
 // and decodes of the others only the beginning: a root names its issuer, itself, within the first 300 bytes.

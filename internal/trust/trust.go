@@ -5,12 +5,13 @@
 // bundle that name either are tried first, and what does not verify against them is verified against the whole bundle. Nothing
 // is trusted that is not in the bundle, and nothing in it is not trusted.
 //
-// It refuses to know what the requests are for.
+// It refuses to know what the requests are for, and where the bundle is: the caller names the file.
 package trust
 
 import (
 	"bytes"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -18,14 +19,11 @@ import (
 	"sync"
 )
 
-// Transport returns a transport like t that verifies servers against the machine's CA bundle. Where t has roots of its own,
-// those of AWS_CA_BUNDLE, they are the only ones, and t itself is returned. t is the caller's no more.
-func Transport(t *http.Transport) http.RoundTripper {
-	if t.TLSClientConfig != nil && t.TLSClientConfig.RootCAs != nil {
-		return t
-	}
-	few := likely()
-	if few == nil {
+// Transport returns a transport like t that verifies servers against the machine's CA bundle, the few roots of it first. It
+// returns t itself where few is nil, and where t has roots of its own, those of AWS_CA_BUNDLE: they are the only ones. The caller
+// must not use t afterwards.
+func Transport(t *http.Transport, few *x509.CertPool) http.RoundTripper {
+	if few == nil || t.TLSClientConfig != nil && t.TLSClientConfig.RootCAs != nil {
 		return t
 	}
 	quick := t.Clone()

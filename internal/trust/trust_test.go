@@ -25,8 +25,13 @@ import (
 	"time"
 )
 
+// debian is the CA bundle of our image, and of Debian and its like.
+const debian = "/etc/ssl/certs/ca-certificates.crt"
+
 // The machine's bundle of these tests: crypto/x509 reads it once in a process.
 var (
+	bundle string // its file
+
 	amazon    = newRoot("Amazon", "Amazon Root CA 1")
 	starfield = newRoot("Starfield Technologies, Inc.", "Starfield Services Root Certificate Authority - G2")
 	other     = newRoot("Example Trust", "Example Root") // of the bundle, and not AWS's
@@ -38,11 +43,11 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		panic(err)
 	}
-	file := filepath.Join(dir, "bundle.pem")
-	if err := os.WriteFile(file, append(append(other.pem(), amazon.pem()...), starfield.pem()...), 0o600); err != nil {
+	bundle = filepath.Join(dir, "bundle.pem")
+	if err := os.WriteFile(bundle, append(append(other.pem(), amazon.pem()...), starfield.pem()...), 0o600); err != nil {
 		panic(err)
 	}
-	for name, value := range map[string]string{"SSL_CERT_FILE": file, "SSL_CERT_DIR": dir + "/none"} {
+	for name, value := range map[string]string{"SSL_CERT_FILE": bundle, "SSL_CERT_DIR": dir + "/none"} {
 		if err := os.Setenv(name, value); err != nil {
 			panic(err)
 		}
@@ -68,7 +73,7 @@ func TestWhoIsTrusted(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var handshakes atomic.Int32
 			server := tt.signer.serve(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }, &handshakes)
-			client := &http.Client{Transport: Transport(&http.Transport{})}
+			client := &http.Client{Transport: Transport(&http.Transport{}, Likely(bundle))}
 			for range 2 {
 				// As the SDK sends it: a body that cannot be had twice.
 				req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server, struct{ io.Reader }{strings.NewReader("the body")})
@@ -103,7 +108,7 @@ func TestWhoIsTrusted(t *testing.T) {
 func TestRootsOfOnesOwn(t *testing.T) {
 	pool := x509.NewCertPool()
 	pool.AddCert(stranger.cert)
-	client := &http.Client{Transport: Transport(&http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}})}
+	client := &http.Client{Transport: Transport(&http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}, Likely(bundle))}
 	get := func(r root) error {
 		resp, err := client.Get(r.serve(t, func(http.ResponseWriter, *http.Request) {}, new(atomic.Int32)))
 		if err == nil {
@@ -144,6 +149,15 @@ func TestExpiredRoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = resp.Body.Close()
+}
+
+// Without a bundle to pick from, a transport stays as it is: crypto/x509 looks for roots in more places.
+func TestNoBundle(t *testing.T) {
+	for _, file := range []string{"", filepath.Join(t.TempDir(), "none.pem"), t.TempDir(), os.DevNull} {
+		if plain := (&http.Transport{}); Transport(plain, Likely(file)) != plain {
+			t.Errorf("%q: roots of it are tried first", file)
+		}
+	}
 }
 
 func TestPick(t *testing.T) {
@@ -189,9 +203,9 @@ func TestPick(t *testing.T) {
 
 // Every root of AWS is picked from the bundle that the image ships.
 func TestPickFromDebian(t *testing.T) {
-	text, err := os.ReadFile(bundle)
+	text, err := os.ReadFile(debian)
 	if err != nil {
-		t.Skip("this machine has no CA bundle at ", bundle)
+		t.Skip("this machine has no CA bundle at ", debian)
 	}
 	want := x509.NewCertPool()
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
@@ -207,9 +221,9 @@ func TestPickFromDebian(t *testing.T) {
 
 // BenchmarkBundle is what the machine's bundle costs at a start: the roots of AWS, and all of them.
 func BenchmarkBundle(b *testing.B) {
-	text, err := os.ReadFile(bundle)
+	text, err := os.ReadFile(debian)
 	if err != nil {
-		b.Skip("this machine has no CA bundle at ", bundle)
+		b.Skip("this machine has no CA bundle at ", debian)
 	}
 	b.Run("picked", func(b *testing.B) {
 		for b.Loop() {

@@ -111,14 +111,10 @@ func New(o Options) *File {
 	}
 }
 
-// Path is the path as given.
-func (f *File) Path() string { return f.path }
-
 // View is what a reader of the file would find. Immutable.
 type View struct {
 	Exists      bool
 	Mode        fs.FileMode
-	Changed     time.Time         // when the file was last replaced or written, on the file system's clock
 	Sums        map[string]Sum    // by host, of our hosts' entries that a consumer can use
 	Logins      int               // entries of auths, ours and others'
 	CredsStore  string            // a helper that hides every auths entry
@@ -224,7 +220,7 @@ func (f *File) describe(d dir, s *sight, b []byte) (Document, error) {
 	}
 	s.view = m.view
 	if s.view.Exists = s.seen.exists; s.view.Exists {
-		s.view.Mode, s.view.Changed = s.seen.stamp.mode.Perm(), time.Unix(0, s.seen.stamp.mtime)
+		s.view.Mode = s.seen.stamp.mode.Perm()
 	}
 	return doc, nil
 }

@@ -1,4 +1,4 @@
-package health
+package statuspage
 
 import (
 	"encoding/xml"
@@ -6,7 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -14,13 +14,27 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode"
 
 	"ecr-refresher/internal/fault"
+	"ecr-refresher/internal/health"
+	"ecr-refresher/internal/health/healthtest"
 	"ecr-refresher/internal/refresh"
 	"ecr-refresher/internal/writer"
 )
 
-// To look at the states of the page: go test ./internal/health -run TestPage$ -pages DIR writes each to a file.
+// The views of these tests are healthtest's.
+const (
+	taskHost, otherHost, aliasHost = healthtest.TaskHost, healthtest.OtherHost, healthtest.AliasHost
+	primary, second                = healthtest.Primary, healthtest.Second
+)
+
+var (
+	now, pasted, namespaced   = healthtest.Now, healthtest.Pasted, healthtest.Namespaced
+	sum, goodView, unwritable = healthtest.Sum, healthtest.View, healthtest.Unwritable
+)
+
+// To look at the states of the page: go test ./internal/statuspage -run TestPage$ -pages DIR writes each to a file.
 var pages = flag.String("pages", "", "a directory to write the page's states to")
 
 // pageStates are the states that a person may find the page in, each with words that must be there and words that must not.
@@ -151,7 +165,7 @@ var pageStates = []struct {
 }
 
 // pageChecks are what the doctor finds in some of the states.
-var pageChecks = map[string][]Check{
+var pageChecks = map[string][]health.Check{
 	"checks": {
 		{ID: "role_hidden", Status: "ok", Seen: "no variable takes its place"},
 		{ID: "volume", Of: primary, Status: "ok", Seen: "a directory"},
@@ -209,15 +223,21 @@ func deniedByAWS() error {
 	}
 }
 
+// ask asks for the page of a view.
+func ask(v refresh.View, checks func() []health.Check) *httptest.ResponseRecorder {
+	about := health.About{Version: "1.2.3", Task: "arn:aws:ecs:us-west-2:111122223333:task/c/0123", Checks: checks}
+	w := httptest.NewRecorder()
+	Handler(func() health.Status { return health.StatusOf(v, about) }).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	return w
+}
+
 func TestPage(t *testing.T) {
 	for _, test := range pageStates {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { // the uptime is measured
 				v := goodView(t)
 				test.break1(&v)
-				mux := http.NewServeMux()
-				Routes(mux, fixed{v}, About{Version: "1.2.3", Task: "arn:aws:ecs:us-west-2:111122223333:task/c/0123", Checks: func() []Check { return pageChecks[test.name] }})
-				w := ask(mux, "GET", "/")
+				w := ask(v, func() []health.Check { return pageChecks[test.name] })
 				got := w.Body.String()
 				if *pages != "" {
 					if err := os.WriteFile(filepath.Join(*pages, strings.ReplaceAll(test.name, " ", "-")+".html"), []byte(got), 0o644); err != nil {
@@ -235,6 +255,9 @@ func TestPage(t *testing.T) {
 					}
 				}
 				readPage(t, got)
+				if got, want := w.Header().Get("Content-Type"), "text/html; charset=utf-8"; got != want {
+					t.Errorf("content type %q, want %q", got, want)
+				}
 				if got, want := w.Header().Get("Content-Security-Policy"), "default-src 'none'; style-src 'unsafe-inline'"; got != want {
 					t.Errorf("policy %q, want %q", got, want)
 				}
@@ -281,10 +304,13 @@ func word(of, s string) bool { return strings.Contains(" "+of+" ", " "+s+" ") }
 // Every string of a status reaches the page, whatever it says and in whichever state, and none is markup.
 func TestPageShowsAndEscapesEveryField(t *testing.T) {
 	const hostile = `<script>alert("1")</script>&amp;'<img src=x>`
-	// What the page leaves to /status.
+	// What the page leaves to /status, or shows in another form.
 	left := map[string]bool{
 		"Status.Registries.Account": true, "Status.Registries.Region": true, "Status.Registries.Partition": true, // in the host
-		"Status.Registries.Accepted": true, // in words of its own
+		"Status.Registries.Accepted":  true, // in words of its own
+		"Status.Outputs.Shadowed":     true, // the same as Hidden
+		"Status.Outputs.Hidden.Hosts": true, // quoted, in the cure
+		"Status.Stuck":                true, // one of the reasons
 	}
 	paths := map[string]string{} // by the word that makes a string unique
 	var fill func(path string, v reflect.Value, flags bool)
@@ -316,12 +342,12 @@ func TestPageShowsAndEscapesEveryField(t *testing.T) {
 	}
 	shown := map[string]bool{}
 	for _, flags := range []bool{true, false} {
-		var s Status
+		var s health.Status
 		fill("Status", reflect.ValueOf(&s).Elem(), flags)
 		text := readPage(t, page(s))
 		for unique, path := range paths {
 			shown[path] = shown[path] || strings.Contains(text, unique+hostile)
-			if strings.Contains(text, unique) && !strings.Contains(text, unique+hostile) {
+			if strings.Contains(text, unique) && !strings.Contains(text, unique+hostile) && !left[path] {
 				t.Errorf("%s is not told as it is", path)
 			}
 		}
@@ -329,6 +355,19 @@ func TestPageShowsAndEscapesEveryField(t *testing.T) {
 	for path, ok := range shown {
 		if !ok && !left[path] {
 			t.Errorf("%s is not on the page", path)
+		}
+	}
+}
+
+// What others write into the volume reaches the page only in printable characters.
+func TestForeignTextIsPrintable(t *testing.T) {
+	for name, view := range healthtest.ForeignViews(t) {
+		body := strings.ReplaceAll(ask(view, nil).Body.String(), style, "")
+		if !strings.Contains(body, healthtest.ForeignShown) {
+			t.Errorf("%s: the text is not there:\n%s", name, body)
+		}
+		if i := strings.IndexFunc(body, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }); i >= 0 {
+			t.Errorf("%s: %q", name, body[max(0, i-20):min(len(body), i+20)])
 		}
 	}
 }
@@ -354,7 +393,7 @@ func TestPageStaysSmall(t *testing.T) {
 	v := goodView(t)
 	many(&v)
 	v.OnDisk[0].View = writer.View{} // a reason and a failure for every one of them
-	if p := page(StatusOf(v, About{})); len(p) > 100<<10 {
+	if p := page(health.StatusOf(v, health.About{})); len(p) > 100<<10 {
 		t.Errorf("%d KB", len(p)>>10)
 	}
 }

@@ -1,10 +1,8 @@
-// Package fleet simulates many refreshers that share one quota, to see what the policy that each follows by itself does to
-// all of them.
-//
-// It owns the world around that policy: tasks that start together, an API with a token bucket, an outage, three days. It
-// refuses to know the policy: when to renew and how long to wait after a failure are asked of internal/refresh, of the code
-// that is shipped. It is pure: the same World has the same Result. One event per call, no goroutine, no clock.
-package fleet
+package main
+
+// The simulation owns the world around the policy: tasks that start together, an API with a token bucket, an outage, three
+// days. When to renew and how long to wait after a failure are asked of internal/refresh, of the code that is shipped. It is
+// pure: the same World has the same Result. One event per call, no goroutine, no clock.
 
 import (
 	"cmp"

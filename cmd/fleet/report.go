@@ -1,4 +1,4 @@
-package fleet
+package main
 
 import (
 	"fmt"
@@ -201,11 +201,4 @@ func Splice(page, report string) (string, error) {
 		return "", fmt.Errorf("no %q before %q on the page", strings.TrimSpace(beginMark), strings.TrimSpace(endMark))
 	}
 	return before + beginMark + "\n" + report + "\n" + endMark + after, nil
-}
-
-// Generated is the part of a page that Splice has put there.
-func Generated(page string) string {
-	_, rest, _ := strings.Cut(page, beginMark)
-	part, _, _ := strings.Cut(rest, endMark)
-	return part
 }

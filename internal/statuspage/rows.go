@@ -1,4 +1,4 @@
-package health
+package statuspage
 
 import (
 	"cmp"
@@ -6,20 +6,20 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"ecr-refresher/internal/health"
 )
 
-func writeRegistries(b *strings.Builder, s Status) {
+func writeRegistries(b *strings.Builder, s health.Status) {
 	type row struct {
-		RegistryStatus
+		health.RegistryStatus
 		tone   tone
 		hidden bool
 	}
 	out := map[string]bool{}
 	for _, o := range s.Outputs {
-		for _, h := range hiddenIn(o) {
-			for _, name := range h.names {
-				out[name] = out[name] || o.Primary
-			}
+		for _, h := range o.Hidden {
+			out[h.Registry] = out[h.Registry] || o.Primary
 		}
 	}
 	var rows []row
@@ -56,7 +56,7 @@ func writeRegistries(b *strings.Builder, s Status) {
 	b.WriteString("</ul>\n")
 }
 
-func toneOf(r RegistryStatus) tone {
+func toneOf(r health.RegistryStatus) tone {
 	switch {
 	case waiting(r):
 		return idle
@@ -68,7 +68,7 @@ func toneOf(r RegistryStatus) tone {
 	return good
 }
 
-func writeRegistry(b *strings.Builder, now time.Time, r RegistryStatus, how tone, hidden bool) {
+func writeRegistry(b *strings.Builder, now time.Time, r health.RegistryStatus, how tone, hidden bool) {
 	fmt.Fprintf(b, `<li class="%s"><div><p class="name"><span class="mark">%s</span>%s`, how, how.mark(), esc(r.Name))
 	if r.Optional {
 		b.WriteString(` <span class="tag">optional</span>`)
@@ -96,7 +96,7 @@ func writeRegistry(b *strings.Builder, now time.Time, r RegistryStatus, how tone
 func small(b *strings.Builder, escaped string) { b.WriteString(`<p class="soft">` + escaped + "</p>") }
 
 // writeLife shows what is left of a token as a bar, with a notch at which it is to be renewed, and in words.
-func writeLife(b *strings.Builder, now time.Time, r RegistryStatus) {
+func writeLife(b *strings.Builder, now time.Time, r health.RegistryStatus) {
 	words, at, left, notch := r.Why, "until ", 0.0, -1.0
 	if r.Expires != nil && r.Issued != nil {
 		life := r.Expires.Sub(*r.Issued).Seconds()
@@ -127,7 +127,7 @@ func writeLife(b *strings.Builder, now time.Time, r RegistryStatus) {
 }
 
 // writeNext tells what happens next, what went wrong, and what the registry says.
-func writeNext(b *strings.Builder, now time.Time, r RegistryStatus) {
+func writeNext(b *strings.Builder, now time.Time, r health.RegistryStatus) {
 	verb := "renewal"
 	if r.Failures > 0 || waiting(r) {
 		verb = "next attempt"
@@ -162,7 +162,7 @@ func writeNext(b *strings.Builder, now time.Time, r RegistryStatus) {
 	}
 }
 
-func writeOutputs(b *strings.Builder, s Status) {
+func writeOutputs(b *strings.Builder, s health.Status) {
 	b.WriteString("<h2>Outputs</h2>\n<ul class=\"rows\">\n")
 	for _, o := range s.Outputs {
 		how, state := outputState(s, o)
@@ -198,7 +198,7 @@ func counted(n int, one, many string) string {
 	return fmt.Sprintf("%d %s", n, many)
 }
 
-func outputState(s Status, o OutputStatus) (how tone, state string) {
+func outputState(s health.Status, o health.OutputStatus) (how tone, state string) {
 	how = warn
 	if o.Primary && !s.Healthy {
 		how = bad
@@ -216,18 +216,18 @@ func outputState(s Status, o OutputStatus) (how tone, state string) {
 		return warn, "contested"
 	case o.BrokenCount > 0:
 		return warn, fmt.Sprintf("not read by some programs: %s", counted(o.BrokenCount, "entry", "entries"))
-	case len(o.Shadowed) > 0:
-		return warn, fmt.Sprintf("hidden from docker for %d of %d registries", len(o.Shadowed), len(s.Registries))
+	case len(o.Hidden) > 0:
+		return warn, fmt.Sprintf("hidden from docker for %d of %d registries", len(o.Hidden), len(s.Registries))
 	}
 	return good, "in place"
 }
 
 // writeChecks tells what the doctor found: what is not well with its cure, what is well by its name.
-func writeChecks(b *strings.Builder, checks []Check) {
+func writeChecks(b *strings.Builder, checks []health.Check) {
 	if len(checks) == 0 {
 		return
 	}
-	var ill []Check
+	var ill []health.Check
 	var well, skipped []string
 	for _, c := range checks {
 		switch {

@@ -1,16 +1,31 @@
-package health
+// Package statuspage shows a [health.Status] to a person, as the page at /.
+//
+// It owns the words, the order and the look. It refuses to judge: it shows what the fields of the status say.
+package statuspage
 
 import (
 	"cmp"
 	_ "embed" // the style sheet
 	"fmt"
 	"html"
+	"io"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
 
+	"ecr-refresher/internal/health"
 	"ecr-refresher/internal/refresh"
 )
+
+// Handler answers with the page. It asks for a status once in each request.
+func Handler(status func() health.Status) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+		_, _ = io.WriteString(w, page(status()))
+	})
+}
 
 // page is the status for a person who looks at the task with a browser, perhaps through a port forward and on a phone: one
 // document that needs no script and nothing from elsewhere, and that loads itself anew. It is written by hand rather than by
@@ -18,7 +33,7 @@ import (
 // can read it.
 //
 // It says first how things stand, then what to do, then everything else, what is worst first. No state is told by colour alone.
-func page(s Status) string {
+func page(s health.Status) string {
 	var b strings.Builder
 	b.Grow(8<<10 + len(s.Registries)*(1<<10))
 	how, title, text := headline(s)
@@ -67,7 +82,7 @@ func said(yes bool, word string) string {
 }
 
 // headline is how things stand, for who reads one line.
-func headline(s Status) (how tone, title, text string) {
+func headline(s health.Status) (how tone, title, text string) {
 	var without, required int
 	var failing, rejected bool
 	for _, r := range s.Registries {
@@ -90,7 +105,7 @@ func headline(s Status) (how tone, title, text string) {
 	case s.Healthy:
 		return good, "Logged in", "Consumers find valid tokens, which are renewed in time."
 	case without == 0: // the files are good, and nobody watches over them
-		return bad, "The refresher hangs", strings.Join(s.Reasons[:min(1, len(s.Reasons))], "")
+		return bad, "The refresher hangs", s.Stuck
 	case starting(s):
 		return idle, "Starting", "Tokens are being asked for; no answer yet."
 	}
@@ -98,30 +113,30 @@ func headline(s Status) (how tone, title, text string) {
 }
 
 // inTheWay says what is wrong where the first output holds valid tokens.
-func inTheWay(s Status) string {
-	has := func(what func(OutputStatus) bool) bool { return slices.ContainsFunc(s.Outputs, what) }
+func inTheWay(s health.Status) string {
+	has := func(what func(health.OutputStatus) bool) bool { return slices.ContainsFunc(s.Outputs, what) }
 	switch {
-	case has(func(o OutputStatus) bool { return len(o.Shadowed) > 0 }):
+	case has(func(o health.OutputStatus) bool { return len(o.Hidden) > 0 }):
 		return "The file holds valid tokens, and a credential helper hides them from docker."
-	case has(func(o OutputStatus) bool { return o.BrokenCount > 0 }):
+	case has(func(o health.OutputStatus) bool { return o.BrokenCount > 0 }):
 		return "The file holds valid tokens, and an entry of another program keeps programs from reading it."
-	case has(func(o OutputStatus) bool { return o.Contested }):
+	case has(func(o health.OutputStatus) bool { return o.Contested }):
 		return "The file holds valid tokens, and another program keeps changing it."
-	case has(func(o OutputStatus) bool { return o.Error != nil }):
+	case has(func(o health.OutputStatus) bool { return o.Error != nil }):
 		return "The first output holds valid tokens, and an output cannot be written."
 	}
 	return "The first output holds valid tokens, and another output does not."
 }
 
 // starting reports whether nothing has gone wrong yet, only that nothing has come.
-func starting(s Status) bool {
-	return !slices.ContainsFunc(s.Registries, func(r RegistryStatus) bool {
+func starting(s health.Status) bool {
+	return !slices.ContainsFunc(s.Registries, func(r health.RegistryStatus) bool {
 		return !r.Valid && !r.Optional && !waiting(r)
-	}) && !slices.ContainsFunc(s.Outputs, func(o OutputStatus) bool { return o.Error != nil })
+	}) && !slices.ContainsFunc(s.Outputs, func(o health.OutputStatus) bool { return o.Error != nil })
 }
 
 // waiting reports whether the first answer for a registry is still to come.
-func waiting(r RegistryStatus) bool {
+func waiting(r health.RegistryStatus) bool {
 	return !r.Valid && r.Error == nil && r.Expires == nil && r.LastSuccess == nil && !r.Adopted
 }
 
@@ -143,7 +158,7 @@ type trouble struct {
 }
 
 // troubles are the different things to do, the worst first.
-func troubles(s Status) []trouble {
+func troubles(s health.Status) []trouble {
 	var found []trouble
 	index := map[[3]string]int{}
 	add := func(how tone, title, message, cure, where string) {
@@ -159,9 +174,7 @@ func troubles(s Status) []trouble {
 			t.tone = how
 		}
 	}
-	hosts := map[string][]string{}
 	for _, r := range s.Registries {
-		hosts[r.Name] = append([]string{r.Host}, r.Aliases...)
 		if r.Error != nil {
 			how := warn
 			if !r.Valid && !r.Optional {
@@ -179,23 +192,21 @@ func troubles(s Status) []trouble {
 			add(how, string(o.Error.Class), o.Error.Message, o.Error.Cure, o.Path)
 		}
 		if o.Contested {
-			add(warn, "contested", "another program changes our entries again and again", contestedCure, o.Path)
+			add(warn, "contested", "another program changes our entries again and again", refresh.ContestedCure, o.Path)
 		}
 		for _, e := range o.Broken {
 			add(warn, "entry that breaks the file", e.Key+": "+e.Problem+"; "+e.Readers, refresh.BrokenCure, o.Path)
 		}
-		for _, h := range hiddenIn(o) {
-			var named []string
-			for _, name := range h.names {
-				named = append(named, hosts[name]...)
+		for _, by := range hiders(o) {
+			var names, hosts []string
+			for _, h := range o.Hidden {
+				if h.By == by {
+					names, hosts = append(names, h.Registry), append(hosts, h.Hosts...)
+				}
 			}
-			members := noHelpers(named[:min(len(named), mostHosts)])
-			if len(named) > mostHosts {
-				members += fmt.Sprintf(", … for all %d hosts", len(named))
-			}
-			message := fmt.Sprintf("%s: %s", o.Path, h.how)
-			for _, name := range h.names {
-				add(warn, "hidden", message, unhide(members), name)
+			cure := health.HiddenCure(hosts, mostHosts)
+			for _, name := range names {
+				add(warn, "hidden", o.Path+": "+by, cure, name)
 			}
 		}
 	}
@@ -203,26 +214,15 @@ func troubles(s Status) []trouble {
 	return found
 }
 
-// hidden is one way in which an output hides registries from docker.
-type hidden struct {
-	how   string
-	names []string
-}
-
-func hiddenIn(o OutputStatus) []hidden {
-	var all []hidden
-	for _, s := range o.Shadowed {
-		name, how, _ := strings.Cut(s, ": ")
-		i := slices.IndexFunc(all, func(h hidden) bool { return h.how == how })
-		if i < 0 {
-			i, all = len(all), append(all, hidden{how: how})
+// hiders are the different ways in which an output hides registries from docker.
+func hiders(o health.OutputStatus) (all []string) {
+	for _, h := range o.Hidden {
+		if !slices.Contains(all, h.By) {
+			all = append(all, h.By)
 		}
-		all[i].names = append(all[i].names, name)
 	}
 	return all
 }
-
-const contestedCure = "let the other program use a DOCKER_CONFIG of its own, or mount the volume read-only there"
 
 // What is listed at most: a page is for reading, /status has everything.
 const (
@@ -274,7 +274,7 @@ func writeReasons(b *strings.Builder, reasons []string) {
 	b.WriteString("</ul>\n")
 }
 
-func writeFacts(b *strings.Builder, s Status) {
+func writeFacts(b *strings.Builder, s health.Status) {
 	b.WriteString("<h2>This refresher</h2>\n<dl class=\"facts\">")
 	fact := func(name, escaped string) { fmt.Fprintf(b, "<dt>%s</dt><dd>%s</dd>\n", name, escaped) }
 	fact("version", esc(s.Version))
