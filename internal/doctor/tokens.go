@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -147,7 +148,7 @@ func (e *exam) accepted(ctx context.Context) []Result {
 		}
 		if err := e.client.Accepts(ctx, host, t.Auth); err != nil {
 			paste := ""
-			if class, _ := fault.ClassOf(err); class == fault.TokenRejected && strings.Contains(err.Error(), "403") {
+			if errors.Is(err, token.ErrForbidden) {
 				paste = e.transfer(s)
 			}
 			return mild(s.Optional, of(host, failed(err, paste)))

@@ -14,7 +14,7 @@ import (
 // left is a token that an earlier process put into the file.
 func (r *rig) left(reg int, issued, life time.Duration) writer.Grant {
 	at := r.clock.aws().Add(issued)
-	return writer.Grant{Auth: secret.New("left"), Scope: token.ScopeOf(r.cfg.Registries[reg]).String(), Issued: at, Expires: at.Add(life)}
+	return writer.Grant{Auth: secret.New("left"), Scope: token.ScopeOf(r.cfg.Registries[reg]).Key(), Issued: at, Expires: at.Add(life)}
 }
 
 // drawHalf has every draw come out in the middle: an adopted token is renewed after half an hour.

@@ -119,7 +119,7 @@ func (l *Loop) succeeded(s *scope, t token.Token) {
 		l.log.Info("renewal works again", l.namesField(s), zap.Int("failures", s.state.Failures),
 			zap.Duration("after", (l.clock.Elapsed()-s.failing).Round(time.Second)))
 	}
-	g := &writer.Grant{Auth: t.Auth, Sum: t.Auth.Sum(), Scope: s.state.Scope.String(), Issued: t.Issued, Expires: t.Expires}
+	g := &writer.Grant{Auth: t.Auth, Sum: t.Auth.Sum(), Scope: s.state.Scope.Key(), Issued: t.Issued, Expires: t.Expires}
 	l.hold(s, g)
 	s.state.LastSuccess, s.state.Failures, s.state.Err, s.state.Adopted = now, 0, nil, false
 	if now.Before(s.state.LastAttempt) { // that was dated by a clock which this answer has set back
@@ -301,7 +301,7 @@ func (l *Loop) adopt(o *output, recalled map[string]writer.Grant) {
 		for _, r := range s.registries {
 			g, ok := recalled[l.registries[r].Spec.Host.Name]
 			if !ok ||
-				g.Scope != s.state.Scope.String() || // mutant: adopted whatever the scope
+				g.Scope != s.state.Scope.Key() || // mutant: adopted whatever the scope
 				!Valid(now, g.Issued, g.Expires) ||
 				g.Expires.After(now.Add(adoptLife)) || // mutant: adopted whatever the expiry
 				g.Issued.After(now.Add(time.Minute)) || !g.Expires.After(g.Issued) {

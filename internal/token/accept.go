@@ -10,6 +10,9 @@ import (
 	"ecr-refresher/internal/secret"
 )
 
+// ErrForbidden is why a registry rejects a token that it knows.
+var ErrForbidden = errors.New("403: the registry refuses the token")
+
 // Accepts asks a registry whether it takes a token: an authenticated GET of /v2/, the request with which every client begins.
 // nil says that it does. Class token_rejected says that it does not: 401 (it does not know the token) or 403 (it knows it and
 // refuses: expired, revoked, or denied by a VPC endpoint's policy). Every other error says only that the registry could not be
@@ -36,7 +39,7 @@ func (c *Client) Accepts(ctx context.Context, host string, auth secret.Secret) e
 	case code == http.StatusUnauthorized:
 		return &fault.Error{Class: fault.TokenRejected, Op: op, Err: errors.New("401: the registry does not know the token"), Cure: "see that the host is the registry itself and not a proxy with a login of its own"}
 	case code == http.StatusForbidden:
-		return &fault.Error{Class: fault.TokenRejected, Op: op, Err: errors.New("403: the registry refuses the token"), Cure: "if it stays after a renewal, see the policy of the VPC endpoint ecr.dkr"}
+		return &fault.Error{Class: fault.TokenRejected, Op: op, Err: ErrForbidden, Cure: "if it stays after a renewal, see the policy of the VPC endpoint ecr.dkr"}
 	default:
 		v := byStatus(code)
 		if v.class == fault.BadRequest {

@@ -2,6 +2,8 @@ package token
 
 import (
 	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -50,6 +52,14 @@ func (s Scope) Identity() string {
 
 // TaskIdentity names the task role itself.
 const TaskIdentity = "task"
+
+// Key identifies a scope where it is written down: two scopes have the same key where they are equal. It is a digest, which shows
+// nothing of an external id, and changes where a field is added to Scope.
+func (s Scope) Key() string {
+	b, _ := json.Marshal(s) // cannot fail: strings, bools and a number
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
 
 // String names the scope for a person and for the state file: two scopes of one process have different names.
 func (s Scope) String() string {

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -77,6 +78,33 @@ func TestScopeNamesDiffer(t *testing.T) {
 					}
 				}
 			}
+		}
+	}
+}
+
+// Scopes that differ in anything have different keys, and equal ones have the same.
+func TestScopeKey(t *testing.T) {
+	base := Scope{Region: "us-west-2", Roles: "arn:aws:iam::111111111111:role/a"}
+	seen := map[string]Scope{base.Key(): base}
+	for i := range reflect.TypeFor[Scope]().NumField() {
+		other := base
+		switch f := reflect.ValueOf(&other).Elem().Field(i); f.Kind() {
+		case reflect.Bool:
+			f.SetBool(true)
+		case reflect.String:
+			f.SetString(f.String() + "x")
+		case reflect.Int64:
+			f.SetInt(1)
+		default:
+			t.Fatalf("a field of kind %s", f.Kind())
+		}
+		key := other.Key()
+		if same, ok := seen[key]; ok {
+			t.Errorf("%+v and %+v have one key", other, same)
+		}
+		seen[key] = other
+		if again := other; again.Key() != key || strings.Contains(key, "x") {
+			t.Errorf("%+v: %s", other, key)
 		}
 	}
 }

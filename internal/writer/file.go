@@ -32,7 +32,7 @@ type Sum = [sha256.Size]byte
 type Grant struct {
 	Auth    secret.Secret // base64("AWS:" + password)
 	Sum     Sum           // of Auth
-	Scope   string        // what the token is good for, in the owner's words
+	Scope   string        // identifies what the token is good for: token.Scope's key
 	Issued  time.Time     // on the server's clock
 	Expires time.Time     // on the server's clock
 }
