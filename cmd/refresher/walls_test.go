@@ -66,6 +66,9 @@ var foreign = map[string][]string{
 	"github.com/google/go-containerregistry/": {"internal/sandbox", "cmd/sandbox"}, // the refresher asks a registry for /v2/ only
 }
 
+// pure are packages that ask neither the network nor the system.
+var pure = []string{"internal/registry", "internal/secret", "internal/fault", "internal/plain", "internal/textfile", "internal/suggest"}
+
 // unshipped never reaches the binary that tasks run, by the beginning of the path.
 var unshipped = []string{
 	module + "internal/writer/disktest",
@@ -131,6 +134,9 @@ func TestWalls(t *testing.T) {
 		for _, path := range p.Imports {
 			if to, ok := strings.CutPrefix(path, module); ok && !slices.Contains(allowed, to) {
 				t.Errorf("%s imports %s: it may import %v", from, to, allowed)
+			}
+			if slices.Contains(pure, from) && slices.Contains([]string{"os", "net/http"}, path) {
+				t.Errorf("%s imports %s: it is pure", from, path)
 			}
 			for prefix, users := range foreign {
 				if strings.HasPrefix(path, prefix) && !slices.Contains(users, from) {
