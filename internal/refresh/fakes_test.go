@@ -221,7 +221,6 @@ type fakeFile struct {
 	recalled map[string]writer.Grant
 	peers    map[string]writer.Grant // what the next Sync finds of another process
 	others   writer.Obstacles
-	glances  int           // calls of Look that have begun
 	err      error         // of Sync and Look
 	readable bool          // err is of Sync alone
 	block    chan struct{} // Sync, Look and Recall hang until it is closed
@@ -242,7 +241,7 @@ func (f *fakeFile) wait() {
 	}
 }
 
-func (f *fakeFile) Sync(want []writer.Want) (writer.Result, error) {
+func (f *fakeFile) Sync(want []writer.Want) (r writer.Result, err error) {
 	_, sums := f.content()
 	for _, w := range want {
 		if now := f.clock.aws(); !w.Grant.Expires.After(now) && sums[w.Host] != w.Grant.Sum {
@@ -256,6 +255,12 @@ func (f *fakeFile) Sync(want []writer.Want) (writer.Result, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.syncs++
+	defer func() {
+		if err == nil {
+			others := f.others
+			r.Obstacles = &others
+		}
+	}()
 	if f.err != nil {
 		return writer.Result{}, f.err
 	}
@@ -298,9 +303,6 @@ func (f *fakeFile) Sync(want []writer.Want) (writer.Result, error) {
 }
 
 func (f *fakeFile) Look() (writer.View, error) {
-	f.mu.Lock()
-	f.glances++
-	f.mu.Unlock()
 	f.wait()
 	if f.seeing > 0 {
 		time.Sleep(f.seeing)

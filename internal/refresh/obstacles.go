@@ -1,9 +1,7 @@
 package refresh
 
 import (
-	"context"
 	"slices"
-	"sync/atomic"
 
 	"go.uber.org/zap"
 
@@ -16,35 +14,10 @@ const (
 	ContestedCure = writer.ContestedCure
 )
 
-// obstacles is what the log has reported of the obstacles in one output. Only the loop's goroutine touches it, inFlight aside.
+// obstacles is what the log has reported of the obstacles in one output. Only the loop's goroutine touches it.
 type obstacles struct {
-	look     bool        // the file may have changed since the last look
-	inFlight atomic.Bool // at most one look at a time
-	broken   []writer.Obstacle
-	similar  []writer.Obstacle
-}
-
-// startLooks looks for what is in the way of the readers of each file that may have changed, after the write that it may need. It
-// does not wait for a token: the obstacle may have been there before, and keeps the next token from being used.
-func (l *Loop) startLooks(ctx context.Context) {
-	for _, o := range l.outputs {
-		s := &o.obstacles
-		if !s.look || s.inFlight.Load() || o.inFlight {
-			continue
-		}
-		s.look = false
-		s.inFlight.Store(true)
-		broken, similar := s.broken, s.similar
-		l.flights.Go(func() {
-			defer s.inFlight.Store(false)
-			view, err := o.cfg.File.Look()
-			now := view.Obstacles
-			if err != nil || slices.Equal(broken, now.Broken) && slices.Equal(similar, now.Similar) {
-				return // what cannot be read is reported by the write, which fails as well; for nothing new the loop is not woken
-			}
-			l.send(ctx, func() { l.reportObstacles(o, now) })
-		})
-	}
+	broken  []writer.Obstacle
+	similar []writer.Obstacle
 }
 
 // reportObstacles writes a line for each kind of which something has come or gone since its last line. What finds no line left is

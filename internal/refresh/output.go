@@ -108,6 +108,9 @@ func (l *Loop) startSyncs(ctx context.Context) {
 func (l *Loop) synced(ctx context.Context, i, publication int, want []writer.Want, r writer.Result, err error) {
 	o := l.outputs[i]
 	o.inFlight = false
+	if r.Obstacles != nil {
+		l.reportObstacles(o, *r.Obstacles)
+	}
 	if len(r.Peers) > 0 {
 		l.adopt(o, r.Peers)
 	}
@@ -180,7 +183,7 @@ func (l *Loop) writeFailed(o *output, err error) {
 // looked at soon, unless the output is contested. Other failures wait as long as they would have, for a write that fails changes the directory
 // itself.
 func (l *Loop) noticed(o *output) {
-	o.changed, o.obstacles.look = true, true
+	o.changed = true
 	if Class(o.state.Err) == fault.OutputInvalid && !o.state.Contested {
 		o.notYet = min(o.notYet, max(l.clock.Elapsed(), o.failed+MinInterval))
 	}

@@ -268,6 +268,8 @@ type Result struct {
 	// them, and they live longer than what was wanted, if anything was. A token is returned once.
 	Peers map[string]Grant
 	Kept  bool // nothing was written, as it would have replaced a peer's token; the next Sync does it
+
+	Obstacles *Obstacles // what else was in the file; nil where it could not be read
 }
 
 // Sync makes the file hold what is wanted. Where it does already, nothing is written; an entry of ours that is not wanted stays
@@ -298,7 +300,7 @@ func (f *File) Sync(want []Want) (Result, error) {
 	return r, err
 }
 
-func (f *File) sync(d dir, want []Want) (Result, error) {
+func (f *File) sync(d dir, want []Want) (r Result, err error) {
 	name, same, err := f.find(d, &f.sight)
 	if err != nil {
 		return Result{}, err
@@ -308,7 +310,7 @@ func (f *File) sync(d dir, want []Want) (Result, error) {
 		f.tidy = true
 	}
 	if same && time.Since(f.compared) < compareEvery && f.latest(&f.sight) && len(want) > 0 && f.holds(want) {
-		return Result{}, f.settle(d)
+		return Result{Obstacles: &f.view.Obstacles}, f.settle(d)
 	}
 	b, err := f.load(d, name, &f.sight)
 	if err != nil {
@@ -319,6 +321,8 @@ func (f *File) sync(d dir, want []Want) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	others := f.view.Obstacles
+	defer func() { r.Obstacles = &others }()
 	peers := f.peers(d, b, want)
 	if slices.ContainsFunc(want, func(w Want) bool { _, ok := peers[w.Host]; return ok }) {
 		return Result{Peers: peers, Kept: true}, nil

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/docker/cli/cli/config"
@@ -222,5 +223,32 @@ func TestObstaclesAreBounded(t *testing.T) {
 	}
 	if key := got.Broken[0].Key; len(key) > mostKey+len(`auths[""]`) || !strings.HasSuffix(key, `\u202e\x1b"]`) {
 		t.Errorf("%q", key)
+	}
+}
+
+// A Sync says what else it found in the file, whether it had to write or not, and whether the write succeeded.
+func TestSyncReportsObstacles(t *testing.T) {
+	const broken = `{"auths":{"ghcr.io":{"auth":"not base64"}}}`
+	path := filepath.Join(t.TempDir(), "config.json")
+	f := newFile(path)
+	sync := func(want []Want, count int) {
+		t.Helper()
+		r, err := f.Sync(want)
+		if r.Obstacles == nil || r.Obstacles.BrokenCount != count {
+			t.Errorf("%+v, %v; want %d", r.Obstacles, err, count)
+		}
+	}
+	sync(nil, 0) // no file
+	put(t, path, broken)
+	sync(nil, 1)
+	sync(wants(hostA, "a"), 1) // written
+	sync(wants(hostA, "a"), 1) // nothing to write
+	tap(f, failing("rename", syscall.ENOSPC))
+	sync(wants(hostA, "b"), 1) // in vain
+	put(t, path, `{"auths":{}}`)
+	sync(wants(hostA, "b"), 0)
+	put(t, path, `{`)
+	if r, err := f.Sync(wants(hostA, "b")); err == nil || r.Obstacles != nil {
+		t.Errorf("%+v, %v", r.Obstacles, err)
 	}
 }
