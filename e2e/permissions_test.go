@@ -79,7 +79,7 @@ func TestVolumeOwners(t *testing.T) {
 			c.setenv("REFRESHER_OUTPUTS", "/shared/config.json")
 		}, "/shared belongs to uid 0 and we run as uid 65532: " + rule},
 		{"root's volume, refresher as root", func(k *task, c *container) { k.rootsVolume(); c.User = "0:0" }, ""},
-		{"image's volume, refresher as root without capabilities", func(_ *task, c *container) { c.User = "0:0" }, "/run/ecr belongs to uid 65532 and we run as uid 0: " + rule},
+		{"image's volume, refresher as root without capabilities", func(_ *task, c *container) { c.User = "0:0" }, "/run/ecr belongs to uid 65532 and we run as uid 0 without the capability DAC_OVERRIDE: run as its owner"},
 		{"image's volume, refresher as another uid", func(_ *task, c *container) { c.User = "1000:1000" }, "/run/ecr belongs to uid 65532 and we run as uid 1000: " + rule},
 		{"image's volume, mounted read-only for the refresher", func(_ *task, c *container) { c.MountPoints[0].ReadOnly = true }, "mount the volume at /run/ecr without readOnly in this container"},
 	} {

@@ -47,11 +47,22 @@ func (e *exam) volume(o Output) Result {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 		return Result{Status: Fail, Seen: "its directory is not there", Cure: "mount the shared volume there, in this container and in its consumers\n" + shareDir(dir)}
 	case err != nil:
-		return Result{Status: Fail, Seen: "output_denied: " + err.Error(), Cure: "let the container's user pass through the directories above " + dir + "\nchmod a+x " + filepath.Dir(dir)}
+		return Result{Status: Fail, Seen: "output_denied: " + err.Error(), Cure: "let the container's user pass through the directories above " + dir + "\nchmod a+x " + closedAbove(dir)}
 	case !info.IsDir():
 		return Result{Status: Fail, Seen: "what should be its directory is none", Cure: "mount a directory there, or choose another output\nREFRESHER_OUTPUTS=/run/ecr/config.json"}
 	}
 	return Result{Status: OK, Seen: "its directory is there"}
+}
+
+// closedAbove is the first directory on the way to dir that cannot be passed through: the one whose entry cannot be looked up.
+func closedAbove(dir string) string {
+	for at := dir; ; at = filepath.Dir(at) {
+		if parent := filepath.Dir(at); parent == at {
+			return at
+		} else if _, err := os.Stat(parent); err == nil {
+			return parent
+		}
+	}
 }
 
 // mountPoint is one line of mountinfo.
@@ -296,8 +307,8 @@ func (e *exam) helpers(o Output) Result {
 	slices.Sort(hidden)
 	slices.Sort(members)
 	return Result{Status: status, Seen: "docker does not read our entries: a helper is asked instead, for " + strings.Join(hidden, ", "),
-		Cure: "remove credsStore or credHelpers from the file; where they have to stay, an empty helper for our hosts makes docker, " +
-			"crane and buildctl read the file, does nothing for oras and helm, and breaks skopeo, podman and buildah\n" +
+		Cure: "remove credsStore or credHelpers from the file; where they have to stay, an empty helper for our hosts makes docker and " +
+			"buildctl read the file, does nothing for oras and helm, and breaks skopeo, podman and buildah\n" +
 			"\"credHelpers\": {" + strings.Join(members, ", ") + "}"}
 }
 

@@ -156,6 +156,6 @@ func HiddenCure(hosts []string, most int) string {
 	if len(hosts) > most {
 		members = append(members, fmt.Sprintf("… for all %d hosts", len(hosts)))
 	}
-	return `remove it from the file; for docker, crane and buildctl alone set "credHelpers": {` + strings.Join(members, ", ") +
+	return `remove it from the file; for docker and buildctl alone set "credHelpers": {` + strings.Join(members, ", ") +
 		"}, which breaks skopeo, podman and buildah"
 }

@@ -44,7 +44,7 @@ func everywhere(v *refresh.View, f func(*refresh.OnDisk)) {
 func TestVerdicts(t *testing.T) {
 	const contested = primary + ": contested: another program changes our entries again and again (the file was missing); let the other program use a DOCKER_CONFIG of its own, or mount the volume read-only there"
 	hidden := func(output, name, how, members string) string {
-		return output + ": " + name + " is hidden: " + how + `; remove it from the file; for docker, crane and buildctl alone set "credHelpers": {` + members + "}, which breaks skopeo, podman and buildah"
+		return output + ": " + name + " is hidden: " + how + `; remove it from the file; for docker and buildctl alone set "credHelpers": {` + members + "}, which breaks skopeo, podman and buildah"
 	}
 	const otherMembers = `"` + otherHost + `": "", "` + aliasHost + `": ""`
 	for _, test := range []struct {

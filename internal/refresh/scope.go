@@ -37,7 +37,14 @@ type scope struct {
 const dateRounding = 500 * time.Millisecond
 
 // errDeadline is the cause of an attempt's end when its own time is up, as opposed to the process being stopped.
-var errDeadline = errors.New("no answer in time")
+var errDeadline error = deadline{}
+
+// deadline is a net.Error that says that time is up, as context.DeadlineExceeded is.
+type deadline struct{}
+
+func (deadline) Error() string   { return "no answer in time" }
+func (deadline) Timeout() bool   { return true }
+func (deadline) Temporary() bool { return true }
 
 // startFetch asks for a scope's token in a goroutine of its own, so that a scope which hangs harms no other.
 func (l *Loop) startFetch(ctx context.Context, s *scope) {

@@ -2,6 +2,8 @@ package refresh
 
 import (
 	"context"
+	"errors"
+	"net"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -168,4 +170,12 @@ func TestRenewEndsABackOff(t *testing.T) {
 		r.pass(MinInterval)
 		r.wantEntry(0, 0, true)
 	})
+}
+
+// The end of an attempt's time is a timeout for whoever looks at the cause of a context.
+func TestDeadlineIsATimeout(t *testing.T) {
+	var timeout net.Error
+	if !errors.As(errDeadline, &timeout) || !timeout.Timeout() {
+		t.Errorf("%#v is not a timeout", errDeadline)
+	}
 }

@@ -120,9 +120,9 @@ func strangeList(v any) (r Reason, ok bool) {
 // decoded takes off a byte order mark, and says of what is not JSON at all what it seems to be.
 func decoded(doc []byte) ([]byte, error) {
 	switch textfile.EncodingOf(doc) {
-	case textfile.UTF16:
+	case textfile.UTF16, textfile.UTF16LE, textfile.UTF16BE:
 		return nil, errors.New("it is UTF-16, as PowerShell's > writes it; write UTF-8")
-	case textfile.UTF32:
+	case textfile.UTF32, textfile.UTF32LE, textfile.UTF32BE:
 		return nil, errors.New("it is UTF-32; write UTF-8")
 	}
 	doc = bytes.TrimPrefix(doc, []byte("\ufeff"))

@@ -65,7 +65,7 @@ func readDenial(message string) Denial {
 		Action:    wordAfter(text, "authorized to perform:"),
 		Resource:  wordAfter(text, "on resource:"),
 	}
-	if !strings.HasPrefix(d.Principal, "arn:") {
+	if !strings.HasPrefix(d.Principal, "arn:") || len(strings.SplitN(d.Principal, ":", 6)) < 6 || strings.HasSuffix(d.Principal, ":") {
 		d.Principal = ""
 	}
 	reason := after(text, "explicit deny")

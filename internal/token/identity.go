@@ -3,6 +3,7 @@ package token
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os/exec"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials/processcreds"
@@ -165,6 +167,14 @@ func (id *identity) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	if err == nil && !creds.HasKeys() {
 		err = errIncomplete
 	}
+	if err == nil && !inHeader(creds) {
+		return aws.Credentials{}, &fault.Error{
+			Class: fault.CredentialsUnavailable, Op: "get the task role's credentials",
+			Err: fmt.Errorf("a value from %s has a line end or another control character in it", clip(creds.Source)),
+			Cure: "remove it; in AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN it is often the line end of a secret that was stored with one; " +
+				"on ECS remove these variables, the task role needs none",
+		}
+	}
 	if err == nil {
 		id.last.Store(&creds)
 		return creds, nil
@@ -173,6 +183,11 @@ func (id *identity) Retrieve(ctx context.Context) (aws.Credentials, error) {
 		return aws.Credentials{}, known
 	}
 	return aws.Credentials{}, id.explain(err)
+}
+
+// inHeader reports whether the credentials can be sent: a header has no control characters.
+func inHeader(creds aws.Credentials) bool {
+	return !strings.ContainsFunc(creds.AccessKeyID+creds.SecretAccessKey+creds.SessionToken, unicode.IsControl)
 }
 
 // invalidate drops what is cached on the whole way to this identity.

@@ -72,10 +72,19 @@ func obstacleCure(p process, at place, reading bool) (cure string) {
 		return closedDirCure(p, at.dir)
 	case at.file.exists && !p.may(at.file, 4): // it is read before it is replaced, too
 		return closedFileCure(p, at.file)
-	case reading:
-		return ""
 	}
-	return replaceCure(p, at)
+	if !reading {
+		cure = replaceCure(p, at)
+	}
+	if cure == "" && !p.overrides { // the modes allow it, and an ACL may take away what they give
+		switch {
+		case !reading && at.dir.acl && at.dir.uid != p.uid:
+			return closedDirCure(p, at.dir)
+		case at.file.acl && at.file.uid != p.uid:
+			return closedFileCure(p, at.file)
+		}
+	}
+	return cure
 }
 
 // replaceCure is obstacleCure for the file alone: what keeps it from being replaced in a directory in which other files can.

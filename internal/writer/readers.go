@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -14,7 +15,7 @@ import (
 // of what each program does.
 type Obstacles struct {
 	Broken  []Obstacle // programs do not read the file because of it; the first mostObstacles
-	Similar []Obstacle // a login for a host of ours under another key, which may be somebody's intention; the first mostObstacles
+	Similar []Obstacle // a login or a helper for a host of ours under another key, which may be somebody's intention; the first mostObstacles
 
 	// BrokenCount and SimilarCount are how many there are, those that are not listed included.
 	BrokenCount, SimilarCount int
@@ -61,6 +62,18 @@ func (d Document) Obstacles(hosts []string) Obstacles {
 			o.broken(t.name, "its type is not the one that docker expects", t.readers)
 		}
 	}
+	helpers, store := d.CredHelpers(), d.CredsStore()
+	for _, key := range slices.Sorted(maps.Keys(helpers)) {
+		helper := helpers[key]
+		switch problem, _ := similar(key, ours); {
+		case ours[key] && helper == "" && store != "":
+			o.similar("credsStore", "a credential helper for every key that has none of its own",
+				"crane, kaniko and others with go-containerregistry ask it for each repository of "+key+" before they read our entry")
+		case strings.HasPrefix(problem, "a login for repositories of") && helper != "":
+			o.similar(`credHelpers["`+plain.Text(key, mostKey)+`"]`, "a credential helper for a repository",
+				"crane, kaniko and others with go-containerregistry ask it for that repository before they read our entry")
+		}
+	}
 	p.each(func(key []byte, h *host, inUse bool) {
 		if ours[string(key)] || ours[string(bareHost(key))] {
 			return
@@ -69,8 +82,7 @@ func (d Document) Obstacles(hosts []string) Obstacles {
 			o.broken(authsKey(key), problem, readers)
 		}
 		if problem, readers := similar(string(key), ours); problem != "" && inUse {
-			o.SimilarCount++
-			o.Similar = list(o.Similar, Obstacle{authsKey(key), problem, readers})
+			o.similar(authsKey(key), problem, readers)
 		}
 	})
 	return o
@@ -79,6 +91,11 @@ func (d Document) Obstacles(hosts []string) Obstacles {
 func (o *Obstacles) broken(key, problem, readers string) {
 	o.BrokenCount++
 	o.Broken = list(o.Broken, Obstacle{key, problem, readers + " do not read the file"})
+}
+
+func (o *Obstacles) similar(key, problem, readers string) {
+	o.SimilarCount++
+	o.Similar = list(o.Similar, Obstacle{key, problem, readers})
 }
 
 func list(all []Obstacle, one Obstacle) []Obstacle {

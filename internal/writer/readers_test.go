@@ -252,3 +252,34 @@ func TestSyncReportsObstacles(t *testing.T) {
 		t.Errorf("%+v, %v", r.Obstacles, err)
 	}
 }
+
+// A helper that go-containerregistry asks for a repository before it reads our entry is reported; docker asks none of these.
+func TestHelpersForRepositories(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("DOCKER_CONFIG", dir)
+	repo, err := name.NewRepository(ecrHost + "/team/app")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for members, count := range map[string]int{
+		`"credHelpers":{"` + ecrHost + `/team/app":"nothere"}`:        1,
+		`"credHelpers":{"` + ecrHost + `/team/app":""}`:               0,
+		`"credHelpers":{"other.example/team/app":"nothere"}`:          0,
+		`"credHelpers":{"` + ecrHost + `":""}`:                        0,
+		`"credsStore":"nothere","credHelpers":{"` + ecrHost + `":""}`: 1,
+		`"credsStore":"","credHelpers":{"` + ecrHost + `":""}`:        0,
+	} {
+		doc := `{"auths":{"` + ecrHost + `":{"auth":"` + basic("AWS:x") + `"}},` + members + `}`
+		got := parse(t, doc).Obstacles([]string{ecrHost})
+		if got.SimilarCount != count || got.BrokenCount > 0 {
+			t.Errorf("%s: %+v, want %d", members, got, count)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(doc), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := authn.DefaultKeychain.Resolve(repo)
+		if (err != nil) != (count > 0) {
+			t.Errorf("%s: go-containerregistry says %v, and we report %d", members, err, count)
+		}
+	}
+}

@@ -170,7 +170,7 @@ func TestSyntaxError(t *testing.T) {
 		{"[]", "1:1: expected an object"},
 		{"\xef\xbb\xbf{}", "it is UTF-8 with a byte order mark, which is not valid JSON: docker config files are UTF-8 without a byte order mark"},
 		{"\xff\xfe{\x00}\x00", "it is UTF-16, which is not valid JSON: docker config files are UTF-8 without a byte order mark"},
-		{"{\x00}\x00", "it is UTF-16, which is not valid JSON: docker config files are UTF-8 without a byte order mark"},
+		{"{\x00}\x00", "it is UTF-16LE, which is not valid JSON: docker config files are UTF-8 without a byte order mark"},
 		{"{", "1:2: expected a key in quotes"},
 		{"{\n\t\"a\": 1,\n}", "3:1: expected a key in quotes"},
 		{`{"a" 1}`, "1:6: expected a colon"},
