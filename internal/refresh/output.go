@@ -2,6 +2,7 @@ package refresh
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -81,19 +82,17 @@ func (l *Loop) startSyncs(ctx context.Context) {
 	if ready {
 		l.flushed = l.published
 	}
-	var want []writer.Want
+	want := sync.OnceValue(l.wants) // a list of a thousand, which mostly nobody needs
 	for i, o := range l.outputs {
 		fresh := o.written < l.flushed
 		held := now < o.notYet && (o.state.Err != nil || !fresh) // a contested file still gets new tokens at once
 		if o.inFlight || held || !fresh && !o.changed {
 			continue
 		}
-		if want == nil {
-			want = l.wants()
-			if len(want) == 0 && l.fetching > 0 { // the first token is on its way
-				o.changed = false
-				continue
-			}
+		want := want()
+		if len(want) == 0 && l.fetching > 0 { // the first token is on its way
+			o.changed = false
+			continue
 		}
 		o.inFlight, o.changed = true, false
 		publication := l.published // of an open batch too: what was put there is no repair later
