@@ -21,8 +21,17 @@ type deniedCall struct {
 func (c deniedCall) paste(err error) string {
 	d, _ := token.DenialOf(err)
 	name, account := d.Role()
-	if name != "" && !(strings.HasSuffix(c.as, "/"+name) && strings.Contains(c.as, ":"+account+":")) { // keys of somebody else
-		c.as = "arn:" + strings.Split(d.Principal, ":")[1] + ":iam::" + account + ":role/" + name
+	whole := "" // the command that shows the role's ARN, whose path the message lacks
+	switch fields := strings.SplitN(d.Principal, ":", 6); {
+	case name != "" && !(strings.HasSuffix(c.as, "/"+name) && strings.Contains(c.as, ":"+account+":")): // keys of somebody else
+		c.as = "arn:" + fields[1] + ":iam::" + account + ":role/" + name
+		whole = "aws iam get-role --role-name " + name + " --query Role.Arn"
+	case name == "" && len(fields) == 6: // a user, say
+		c.as, account = d.Principal, fields[4]
+	}
+	user := ""
+	if _, path, ok := strings.Cut(d.Principal, ":user/"); ok && name == "" {
+		user = path[strings.LastIndexByte(path, '/')+1:]
 	}
 	name, account = cmp.Or(name, "ROLE"), cmp.Or(account, "ACCOUNT")
 	resource, service := "*", "ecr.api"
@@ -34,7 +43,9 @@ func (c deniedCall) paste(err error) string {
 	const targets = "aws organizations list-policies-for-target --target-id "
 	switch d.Policy {
 	case token.PermissionsBoundary:
-		show = "aws iam get-role --role-name " + name + " --query Role.PermissionsBoundary"
+		if show = "aws iam get-role --role-name " + name + " --query Role.PermissionsBoundary"; user != "" {
+			show = "aws iam get-user --user-name " + user + " --query User.PermissionsBoundary"
+		}
 	case token.ServiceControlPolicy:
 		show = targets + account + " --filter SERVICE_CONTROL_POLICY"
 	case token.ResourceControlPolicy:
@@ -43,6 +54,9 @@ func (c deniedCall) paste(err error) string {
 		allow.Principal = map[string]iam.Strings{"AWS": {c.as}}
 		missing = allow.Line()
 		show = "aws ec2 describe-vpc-endpoints --query 'VpcEndpoints[?ends_with(ServiceName, `." + service + "`)].[VpcEndpointId,PolicyDocument]'"
+		if whole != "" && !d.Explicit {
+			show += "\n" + whole
+		}
 	case token.ResourcePolicy:
 		if c.role == "" {
 			return ""
@@ -54,7 +68,10 @@ func (c deniedCall) paste(err error) string {
 		if c.role != "" {
 			missing += "\n" + c.trust()
 		}
-		if d.Explicit {
+		switch {
+		case d.Explicit && user != "":
+			show = "aws iam list-attached-user-policies --user-name " + user + "\naws iam list-user-policies --user-name " + user
+		case d.Explicit:
 			show = "aws iam list-attached-role-policies --role-name " + name + "\naws iam list-role-policies --role-name " + name
 		}
 	}

@@ -183,3 +183,25 @@ func TestHelpersCure(t *testing.T) {
 	want(t, look(t, "helpers", inVolume(t, `{"credsStore": "desktop"}`)), Fail, "", "breaks skopeo, podman and buildah")
 	want(t, look(t, "helpers", inVolume(t, `{"credHelpers": {"`+host+`": "ecr-login"}}`)), Fail, "", "breaks skopeo, podman and buildah")
 }
+
+// Callers that are not the role that was expected: a user, a federated user, a role whose path the message lacks.
+func TestDeniedPasteOfOthers(t *testing.T) {
+	const endpoint = "because no VPC endpoint policy allows the action"
+	for _, r := range []struct{ principal, reason, has, hasnt string }{
+		{"arn:aws:iam::210987654321:user/div/ann", "with an explicit deny", "list-attached-user-policies --user-name ann", "ROLE"},
+		{"arn:aws:iam::210987654321:user/div/ann", "with an explicit deny in a permissions boundary", "aws iam get-user --user-name ann", "ROLE"},
+		{"arn:aws:iam::210987654321:user/div/ann", "with an explicit deny in a service control policy", "--target-id 210987654321", "ACCOUNT"},
+		{"arn:aws:iam::210987654321:user/div/ann", endpoint, `"AWS": "arn:aws:iam::210987654321:user/div/ann"`, "role/"},
+		{"arn:aws:sts::210987654321:federated-user/bob", endpoint, `"AWS": "arn:aws:sts::210987654321:federated-user/bob"`, "role/"},
+		{"arn:aws:sts::210987654321:assumed-role/other/session", endpoint, "aws iam get-role --role-name other --query Role.Arn", "path/app"},
+		{"arn:aws:sts::123456789012:assumed-role/app/session", endpoint, "role/path/app", "Role.Arn"},
+	} {
+		call := deniedCall{as: "arn:aws:iam::123456789012:role/path/app", actions: iam.Strings{"ecr:GetAuthorizationToken"}}
+		got := call.paste(&smithy.GenericAPIError{
+			Code: "AccessDeniedException", Message: "User: " + r.principal + " is not authorized to perform: x:Y on resource: * " + r.reason,
+		})
+		if !strings.Contains(got, r.has) || strings.Contains(got, r.hasnt) {
+			t.Errorf("%s, %s: %s", r.principal, r.reason, got)
+		}
+	}
+}
