@@ -113,6 +113,9 @@ func (l *Loop) agree(a anchor, t token.Token) token.Token {
 	a.custom = t.CustomEndpoint
 	if !a.custom || l.anchor.custom || !l.anchor.byAWS {
 		l.anchor = a
+		for _, s := range l.scopes { // what is planned was dated by the clock before
+			s.state.Due = l.now().Add(s.due - l.clock.Elapsed())
+		}
 		return t
 	}
 	ahead := a.now().Sub(l.now())

@@ -169,6 +169,11 @@ func (p *process) snapshot(s *refresh.Snapshot) {
 			}
 		}
 	}
+	for i, sc := range s.Scopes {
+		if in := sc.Due.Sub(w.trueNow()); p.sure(w) && sc.Adopted && sc.Failures == 0 && in > refresh.AdoptedWithin+w.tolerance(p) {
+			w.breach("the adopted token of site %d is renewed only in %s", i, in)
+		}
+	}
 	for o := range s.Outputs {
 		if s.Outputs[o].Contested && len(p.outs[o].repairs) < 5 {
 			w.breach("output %d counts as contested after %d repairs", o, len(p.outs[o].repairs))
