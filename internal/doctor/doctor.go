@@ -1,7 +1,7 @@
 // Package doctor looks for what goes wrong in the field: one check for each, in the order in which a request travels, from the
 // variables of the container to the file that a consumer reads.
 //
-// It owns what is looked at, what is said of it, and the cure. It refuses to mend: nothing is written but two temporary files in
+// It owns what is looked at, what is said of it, and the cure. It refuses to fix anything: nothing is written but two temporary files in
 // the volume, removed at once. It reads no environment of its own, and knows neither the loop nor what is served over HTTP beyond the
 // few fields of /status that it asks a neighbour for. Nothing that it says holds a secret.
 package doctor
