@@ -271,8 +271,6 @@ func (v *volume) close(p *process) {
 	}
 }
 
-func (h *handle) Stat() (fs.FileInfo, error) { return h.v.disk.Stat() }
-
 func (h *handle) Close() error {
 	h.v.w.mu.Lock()
 	defer h.v.w.mu.Unlock()

@@ -25,7 +25,6 @@ type dir interface {
 	remove(name string) error
 	names(parent string, each func(name string)) error // a few at a time: a directory may hold millions
 	sync(parent string) error                          // makes renames durable
-	stat() (fs.FileInfo, error)
 	close() error
 
 	// beside does something while its caller does something else, and returns what waits for its end. On a disk whose steps come
@@ -60,7 +59,6 @@ func (d rootDir) lstat(name string) (fs.FileInfo, error) { return d.Lstat(name) 
 func (d rootDir) readlink(name string) (string, error)   { return d.Readlink(name) }
 func (d rootDir) rename(from, to string) error           { return d.Rename(from, to) }
 func (d rootDir) remove(name string) error               { return d.Remove(name) }
-func (d rootDir) stat() (fs.FileInfo, error)             { return d.Stat(".") }
 func (d rootDir) close() error                           { return d.Close() }
 func (d rootDir) beside(do func()) (wait func()) {
 	done := make(chan struct{})

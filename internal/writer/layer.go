@@ -22,7 +22,6 @@ type LayerDir interface {
 	Remove(name string) error
 	Names(parent string, each func(name string)) error
 	Sync(parent string) error
-	Stat() (fs.FileInfo, error)
 	Close() error
 }
 
@@ -56,7 +55,6 @@ func (d layerDir) names(parent string, each func(name string)) error {
 	return d.Names(parent, each)
 }
 func (d layerDir) sync(parent string) error       { return d.Sync(parent) }
-func (d layerDir) stat() (fs.FileInfo, error)     { return d.Stat() }
 func (d layerDir) close() error                   { return d.Close() }
 func (d layerDir) beside(do func()) (wait func()) { do(); return func() {} }
 func (d layerDir) create(name string) (temp, error) {

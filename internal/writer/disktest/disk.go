@@ -324,9 +324,6 @@ func (d *Disk) Sync(string) error {
 	return nil
 }
 
-// Stat implements [writer.LayerDir].
-func (d *Disk) Stat() (fs.FileInfo, error) { return infoOf(&File{Mode: fs.ModeDir | 0o755}), nil }
-
 // Close implements [writer.LayerDir].
 func (d *Disk) Close() error { return nil }
 
